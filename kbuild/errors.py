@@ -1,0 +1,203 @@
+"""Everything that can go wrong, as data.
+
+::
+
+    KbuildError                  exit code 1
+    ├── InputError               exit code 2: usage, specs, data that do not fit
+    │   └── SpecError            one or more Problems, each with its place in a file
+    └── WorkError                exit code 1: the work itself failed
+        ├── TrainingError        NaN loss, a full disk, ...
+        ├── ParityError          an exported artifact predicts something else
+        └── InternalError        a bug in kbuild (plan and model disagree, a pass failed)
+
+A `Problem` says where, what, why and what to do; `report` renders all of them at once:
+
+>>> source = Source("demo.yaml", "layers:\\n  - Conv2d: 3\\n")
+>>> span = Span(source, 2, 5, 6)
+>>> print(report([Problem("unknown-layer", "there is no layer class 'Conv2d'", span, "did you mean 'Conv2D'?")]))
+demo.yaml:2:5: error[unknown-layer]: there is no layer class 'Conv2d'
+  2 |   - Conv2d: 3
+    |     ^^^^^^ did you mean 'Conv2D'?
+"""
+
+from __future__ import annotations
+
+import difflib
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+#: Every code a Problem may carry, and what it means. The docs list this table.
+CODES: dict[str, str] = {
+    "file": "the file cannot be read: it is missing, a directory, not UTF-8, or empty",
+    "limit": "the input exceeds a named limit that keeps a spec from exhausting memory",
+    "yaml": "the text is not YAML",
+    "yaml-tag": "a YAML tag outside the core schema; a spec is plain data",
+    "duplicate-key": "the same key twice in one mapping",
+    "unknown-key": "a key that means nothing here",
+    "missing-key": "a key that is needed here",
+    "wrong-type": "a value of the wrong type or outside its range",
+    "version": "a format version this kbuild does not read",
+    "unknown-layer": "no Keras layer class of that name",
+    "forbidden-layer": "a layer class that runs code held in its config or reads files of its own",
+    "unknown-argument": "an argument the Keras class does not take",
+    "unknown-name": "no Keras object (optimizer, loss, initializer, ...) of that name",
+    "unknown-policy": "neither a policy name nor an order",
+    "bad-order": "an order is letters out of W, N, A, D and P, each at most once, with exactly one W",
+    "unknown-reference": "`from` or `outputs` names a layer that is not there",
+    "duplicate-name": "two layers of the same name",
+    "bad-name": "a name Keras does not accept",
+    "expression": "arithmetic after '=' that cannot be evaluated",
+    "recursion": "a block that uses itself",
+    "missing-head": "an output that no weight layer leads to",
+    "unused-layer": "a layer that no output depends on",
+    "shape": "a layer does not fit the shape of its input",
+    "inputs": "a layer reads the wrong number of inputs",
+    "override": "a --set or --ordering that cannot be applied",
+    "data": "data that cannot be read or do not fit the model",
+    "loss-activation-mismatch": "the loss contradicts the activation of the head",
+    "not-yet": "part of the spec language that this version does not compile",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A named text. `name` is what messages show: a path, or the option the text came from."""
+
+    name: str
+    text: str = field(repr=False)
+
+    def line(self, number: int) -> str:
+        """Line `number`, counted from 1; empty past the end."""
+        lines = self.text.split("\n", number)
+        return lines[number - 1].rstrip("\r") if 0 < number <= len(lines) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A place in a source. `line` and `column` count from 1; `length` is at least 1."""
+
+    source: Source
+    line: int
+    column: int
+    length: int = 1
+
+    @property
+    def place(self) -> str:
+        return f"{self.source.name}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong: `code` is a key of CODES, `trail` leads from a block to the places of its use."""
+
+    code: str
+    message: str
+    span: Span | None = None
+    hint: str = ""
+    trail: tuple[Span, ...] = ()
+
+
+class KbuildError(Exception):
+    """Base of all errors kbuild raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(KbuildError):
+    """The input was wrong: usage, a spec, a data file."""
+
+    exit_code = 2
+
+
+class SpecError(InputError):
+    """All problems found in a spec.
+
+    Attributes:
+        problems: the `Problem`s, in the order of their places.
+    """
+
+    def __init__(self, problems: Iterable[Problem]):
+        self.problems: tuple[Problem, ...] = tuple(_ordered(problems))
+        super().__init__(report(self.problems))
+
+
+class WorkError(KbuildError):
+    """The input was fine; the work failed."""
+
+
+class TrainingError(WorkError):
+    """Training stopped: NaN loss, a full disk, out of memory."""
+
+
+class ParityError(WorkError):
+    """An exported artifact does not predict what the model predicts."""
+
+
+class InternalError(WorkError):
+    """A bug in kbuild, never the user's fault."""
+
+
+def _ordered(problems: Iterable[Problem]) -> list[Problem]:
+    def place(problem: Problem) -> tuple[bool, str, int, int]:
+        span = problem.span
+        return (span is None, span.source.name, span.line, span.column) if span else (True, "", 0, 0)
+
+    return sorted(dict.fromkeys(problems), key=place)
+
+
+def report(problems: Sequence[Problem]) -> str:
+    """Render problems the way compilers do: place, code, message, the line and a caret."""
+    return "\n".join(_render(problem) for problem in problems)
+
+
+def _render(problem: Problem) -> str:
+    head = f"error[{problem.code}]: {problem.message}"
+    if problem.span is None:
+        return head + (f"\n  {problem.hint}" if problem.hint else "")
+    lines = [f"{problem.span.place}: {head}", *_excerpt(problem.span, problem.hint)]
+    for span in problem.trail:
+        lines.append(f"{span.place}: used here")
+        lines.extend(_excerpt(span, ""))
+    return "\n".join(lines)
+
+
+#: A line longer than this is cut around the caret, so that a report stays readable.
+LONGEST_LINE = 160
+
+
+def _excerpt(span: Span, hint: str) -> list[str]:
+    line = span.source.line(span.line)
+    if not line.strip():
+        return [f"  {hint}"] if hint else []
+    start = max(0, span.column - 1)
+    shift = max(0, start - LONGEST_LINE // 2) if len(line) > LONGEST_LINE else 0
+    shown = _printable(line[shift : shift + LONGEST_LINE])
+    before = _width(_printable(line[shift:start]))
+    under = max(1, min(span.length, len(line) - start, LONGEST_LINE - (start - shift)))
+    margin = f"{span.line:>3}"
+    caret = " " * before + "^" * max(1, _width(_printable(line[start : start + under])))
+    return [f"{margin} | {shown}", f"{' ' * len(margin)} | {caret} {hint}".rstrip()]
+
+
+def _printable(text: str) -> str:
+    return "".join(" " if c == "\t" else c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _width(text: str) -> int:
+    """Columns a terminal needs for `text` (East Asian wide characters take two)."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def suggest(word: str, choices: Iterable[str]) -> str:
+    """A hint that names the nearest choice, or an empty string.
+
+    >>> suggest("Conv2d", ["Conv2D", "Dense"])
+    "did you mean 'Conv2D'?"
+    """
+    choices = list(choices)
+    by_lower = {choice.lower(): choice for choice in choices}
+    if word.lower() in by_lower:
+        return f"did you mean '{by_lower[word.lower()]}'?"
+    near = difflib.get_close_matches(word[:80].lower(), by_lower, n=1, cutoff=0.6)
+    return f"did you mean '{by_lower[near[0]]}'?" if near else ""
