@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, NoReturn, Optional
+from typing import Any, NamedTuple, NoReturn
 
-Shape = tuple[Optional[int], ...]
+Shape = tuple[int | None, ...]
 
 #: Axis names in messages, by the number of spatial axes.
 _AXES = {

@@ -284,11 +284,11 @@ def _equal(argument: str, value: Any, default: Any) -> bool:
     if isinstance(value, bool) or isinstance(default, bool):
         return value is default
     if argument.endswith("_initializer"):
-        return _initializer(value) == _initializer(default)
+        return bool(_initializer(value) == _initializer(default))
     if argument.endswith("activation") and default is None:
-        return value is None or value == "linear"
+        return value is None or bool(value == "linear")
     if argument == "data_format":
-        return value is None or value == "channels_last"
+        return value is None or bool(value == "channels_last")
     value = list(value) if isinstance(value, tuple) else value
     if isinstance(value, int) and isinstance(default, list):
         return all(each == value or each == [value, value] for each in default)

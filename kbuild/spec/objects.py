@@ -1,0 +1,307 @@
+"""A node of the spec → the arguments of a Keras class, checked and written as Keras serializes them.
+
+Wherever Keras takes an object, a spec writes a name, or one key with the arguments below it:
+
+>>> from kbuild.spec.reader import read_text
+>>> problems = []
+>>> read_object("optimizer", read_text("Adam: {learning_rate: 0.01}", "demo.yaml"), problems)
+{'class_name': 'Adam', 'config': {'learning_rate': 0.01}}
+>>> read_object("regularizer", read_text("L2: 0.0001", "demo.yaml"), problems)
+{'class_name': 'L2', 'config': {'l2': 0.0001}}
+>>> read_layer_args("Dense", read_text("{units: 0, bais: 1}", "demo.yaml"), problems) is None
+True
+>>> for problem in problems:
+...     print(problem.code, problem.message)
+unknown-argument Dense has no argument 'bais'
+wrong-type 'units' of Dense must be a positive integer, not the number 0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from kbuild.catalog import facts
+from kbuild.catalog.arguments import check_argument, object_kind
+from kbuild.catalog.layers import FORBIDDEN, layer_names, lookup
+from kbuild.errors import Problem, Span, suggest
+from kbuild.spec.reader import Items, Mapping, Node, Scalar, kind_of, plain
+
+#: Kinds whose bare names stay strings: Keras resolves them itself (and `accuracy` by the loss and the targets).
+_STRINGS = {"initializer", "regularizer", "constraint", "metric"}
+
+#: Metric names that Keras resolves when it sees the targets.
+_METRIC_WORDS = ("accuracy", "acc")
+
+#: Callbacks that take a Python function, and where else it belongs.
+_FUNCTIONS = {
+    "LambdaCallback": "it runs a Python function",
+    "LearningRateScheduler": "it runs a Python function; write a schedule as the optimizer's learning_rate",
+    "RemoteMonitor": "it sends the training's data to a server",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """The arguments of a layer.
+
+    Attributes:
+        values: argument → plain data; Keras objects as ``{"class_name": ..., "config": {...}}``.
+        spans: argument → the place of its value in the spec.
+    """
+
+    values: dict[str, Any]
+    spans: dict[str, Span]
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """The class whose arguments are read: a key of `facts.SECTIONS` and a canonical name."""
+
+    kind: str
+    name: str
+    span: Span
+
+
+def read_arguments(cls: str, node: Node | None, problems: list[Problem], name_span: Span) -> Arguments | None:
+    """Read what stands behind a layer's class name.
+
+    Args:
+        cls: class name or alias, known to the catalog.
+        node: a mapping, a list of positional arguments, one scalar, or nothing (None or null).
+        problems: what is wrong is appended here.
+        name_span: the place of the class name, where missing arguments are reported.
+
+    Returns:
+        The arguments as written, without defaults; None if anything is wrong. A ``use_bias: auto`` of a weight layer
+        is left out.
+    """
+    layer = lookup(cls)
+    if layer is None:
+        problems.append(_unknown_layer(cls, name_span))
+        return None
+    before = len(problems)
+    arguments = _read(_Target("layer", layer.name, name_span), node, problems)
+    if layer.role == "W" and arguments.values.get("use_bias") == "auto":
+        del arguments.values["use_bias"]
+    return arguments if len(problems) == before else None
+
+
+def read_layer_args(
+    cls: str, node: Node | None, problems: list[Problem], name_span: Span | None = None
+) -> dict[str, Any] | None:
+    """The values of `read_arguments` alone."""
+    span = name_span or (node.span if node is not None else None)
+    assert span is not None, "either a node or a span"
+    arguments = read_arguments(cls, node, problems, span)
+    return None if arguments is None else arguments.values
+
+
+def read_object(kind: str, node: Node, problems: list[Problem]) -> Any:
+    """Read a Keras object.
+
+    Args:
+        kind: initializer, regularizer, constraint, optimizer, schedule, loss, metric, callback or layer.
+        node: a name, or a mapping of one name to its arguments.
+        problems: what is wrong is appended here.
+
+    Returns:
+        ``{"class_name": canonical name, "config": {...}}``; the string itself for a bare name of an initializer,
+        regularizer, constraint or metric; None if anything is wrong.
+    """
+    found = _name_and_arguments(kind, node, problems)
+    if found is None:
+        return None
+    name, arguments = found
+    word = name.value
+    if kind == "metric" and arguments is None and str(word).lower() in _METRIC_WORDS:
+        return word
+    if kind == "layer" and (word in FORBIDDEN or lookup(word) is None):
+        problems.append(_unknown_layer(word, name.span))
+        return None
+    signature = facts.signature(kind, word)
+    if signature is None:
+        problems.append(_unknown_name(kind, word, name.span))
+        return None
+    if kind in _STRINGS and arguments is None and not signature.required:
+        return word
+    before = len(problems)
+    read = _read(_Target(kind, signature.name, name.span), arguments, problems)
+    return {"class_name": signature.name, "config": read.values} if len(problems) == before else None
+
+
+def _name_and_arguments(kind: str, node: Node, problems: list[Problem]) -> tuple[Scalar, Node | None] | None:
+    """A name alone, ``{name: arguments}``, or Keras' own ``{class_name: name, config: arguments}``."""
+    if isinstance(node, Scalar) and isinstance(node.value, str):
+        return node, None
+    if isinstance(node, Mapping):
+        serialized = node.get("class_name")
+        if isinstance(serialized, Scalar) and isinstance(serialized.value, str):
+            return serialized, node.get("config")
+        if len(node) == 1:
+            name, arguments = node.entries[0]
+            empty = isinstance(arguments, Scalar) and arguments.value is None
+            return name, None if empty else arguments
+    article = "an" if kind[0] in "aio" else "a"
+    hint = "write a name, or one name with its arguments: {Name: {argument: value}}"
+    problems.append(
+        Problem("wrong-type", f"expected {article} {kind}, not {_kind_of(node)}", node.span, hint),
+    )
+    return None
+
+
+def _kind_of(node: Node) -> str:
+    return f"a mapping of {len(node)} keys" if isinstance(node, Mapping) else kind_of(node)
+
+
+def _unknown_layer(name: str, span: Span) -> Problem:
+    if name in FORBIDDEN:
+        return Problem("forbidden-layer", f"{name} cannot be used in a spec", span, FORBIDDEN[name])
+    choices = (*facts.known_names("layer"), *layer_names())
+    return Problem("unknown-layer", f"there is no layer class {name[:60]!r}", span, suggest(name, choices))
+
+
+def _unknown_name(kind: str, name: str, span: Span) -> Problem:
+    if kind == "callback" and name in _FUNCTIONS:
+        return Problem("unknown-name", f"{name} cannot be used in a spec", span, _FUNCTIONS[name])
+    words = (*facts.known_names(kind), *(_METRIC_WORDS if kind == "metric" else ()))
+    return Problem("unknown-name", f"there is no {kind} {name[:60]!r}", span, suggest(name, words))
+
+
+# Arguments
+
+
+def _read(target: _Target, node: Node | None, problems: list[Problem]) -> Arguments:
+    """The arguments of any class; problems leave their argument out."""
+    signature = facts.signature(target.kind, target.name)
+    assert signature is not None
+    arguments = Arguments({}, {})
+    written = {}
+    for name, value in _pairs(target, signature, node, problems):
+        known = name.value in signature.arguments
+        if not known:
+            problems.append(_unknown_argument(target, signature, name))
+            continue
+        written[name.value] = value
+    for argument, value in written.items():
+        before = len(problems)
+        data = _value(target, argument, value, problems)
+        if len(problems) == before:
+            arguments.values[argument] = data
+            arguments.spans[argument] = value.span
+    for argument in signature.required:
+        if argument not in written:
+            message = f"{target.name} needs {argument!r}"
+            problems.append(Problem("missing-key", message, target.span, f"{target.name}: {{{argument}: ...}}"))
+    return arguments
+
+
+def _pairs(
+    target: _Target, signature: facts.Signature, node: Node | None, problems: list[Problem]
+) -> Iterator[tuple[Scalar, Node]]:
+    """Arguments by name, whichever way they are written."""
+    if node is None or (isinstance(node, Scalar) and node.value is None):
+        return
+    if isinstance(node, Mapping):
+        yield from node
+        return
+    values: Iterable[Node] = node.items if isinstance(node, Items) else (node,)
+    names = iter(signature.positional)
+    for value in values:
+        name = next(names, None)
+        if name is None:
+            count = len(signature.positional)
+            takes = f"takes {count} positional argument{'s' if count != 1 else ''}" if count else "takes no argument"
+            hint = ""
+            if isinstance(node, Items) and signature.positional:
+                hint = f"a list holds positional arguments; one that is a list: {{{signature.positional[0]}: [...]}}"
+            problems.append(Problem("unknown-argument", f"{target.name} {takes}", value.span, hint))
+            return
+        yield Scalar(name, value.span), value
+
+
+def _unknown_argument(target: _Target, signature: facts.Signature, name: Scalar) -> Problem:
+    word = name.value
+    hint = suggest(word, signature.arguments)
+    if target.kind == "layer" and word == "name":
+        hint = "write `name:` beside the layer"
+    elif target.kind == "layer" and word in ("order", "norm", "dropout", "pool", "role", "when", "from"):
+        hint = f"`{word}:` stands beside the layer, not among its arguments"
+    elif word == "use_bias" and "bias_axes" in signature.arguments:
+        hint = f"{target.name} has a bias where `bias_axes` names axes"
+    elif not hint:
+        hint = f"it takes {', '.join(signature.arguments)}" if signature.arguments else "it takes no arguments"
+    return Problem("unknown-argument", f"{target.name} has no argument {word[:60]!r}", name.span, hint)
+
+
+def _value(target: _Target, argument: str, node: Node, problems: list[Problem]) -> Any:
+    """One argument as data; a problem where its value does not suit it."""
+    kind = object_kind(target.name, argument)
+    if argument == "learning_rate" and isinstance(node, Mapping):
+        return read_object("schedule", node, problems)
+    if kind is not None:
+        if isinstance(node, Scalar) and node.value is None and argument not in _required(target):
+            return None
+        if kind == "activation":
+            return _activation(target, argument, node, problems)
+        if kind == "layers":
+            return _layers(target, argument, node, problems)
+        return read_object(kind, node, problems)
+    data = plain(node)
+    if argument == "vocabulary" and isinstance(data, str):
+        hint = "a spec reads no files of its own; write the words as a list"
+        problems.append(Problem("wrong-type", f"'vocabulary' of {target.name} must be a list", node.span, hint))
+        return None
+    expected = check_argument(target.name, argument, data, target.kind)
+    if expected is not None:
+        message = f"{argument!r} of {target.name} must be {expected}, not {kind_of(node)}"
+        problems.append(Problem("wrong-type", message, node.span))
+    return data
+
+
+def _required(target: _Target) -> tuple[str, ...]:
+    signature = facts.signature(target.kind, target.name)
+    return signature.required if signature else ()
+
+
+def _layers(target: _Target, argument: str, node: Node, problems: list[Problem]) -> list[Any]:
+    if not isinstance(node, Items) or not node.items:
+        message = f"{argument!r} of {target.name} must be a list of layers, not {kind_of(node)}"
+        problems.append(Problem("wrong-type", message, node.span))
+        return []
+    return [read_object("layer", item, problems) for item in node.items]
+
+
+def _activation(target: _Target, argument: str, node: Node, problems: list[Problem]) -> Any:
+    """A function's name; in a weight layer also an activation layer, for the letter A is a layer of its own."""
+    layer = lookup(target.name) if target.kind == "layer" else None
+    lifted = layer is not None and layer.role == "W" and argument == "activation"
+    if isinstance(node, Scalar) and isinstance(node.value, str):
+        if node.value in facts.activations():
+            return node.value
+        if not (lifted and _activation_layer(node.value)):
+            layers = [name for name in layer_names() if _activation_layer(name)] if lifted else []
+            message = f"there is no activation {node.value[:60]!r}"
+            hint = suggest(node.value, (*facts.activations(), *layers))
+            problems.append(Problem("unknown-name", message, node.span, hint))
+            return None
+        return read_object("layer", node, problems)
+    if isinstance(node, Mapping) and lifted:
+        found = _name_and_arguments("layer", node, problems)
+        if found is None:
+            return None
+        if lookup(found[0].value) is not None and not _activation_layer(found[0].value):
+            message = f"{found[0].value} is no activation layer"
+            hint = "one of " + ", ".join(name for name in layer_names() if _activation_layer(name))
+            problems.append(Problem("wrong-type", message, found[0].span, hint))
+            return None
+        return read_object("layer", node, problems)
+    message = f"{argument!r} of {target.name} must be the name of an activation, not {kind_of(node)}"
+    problems.append(Problem("wrong-type", message, node.span))
+    return None
+
+
+def _activation_layer(name: str) -> bool:
+    facts_of_layer = lookup(name)
+    return facts_of_layer is not None and facts_of_layer.role == "A" and facts_of_layer.name != "Activation"
