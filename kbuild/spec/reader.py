@@ -82,6 +82,25 @@ class Mapping:
 Node = Union[Scalar, Items, Mapping]
 
 
+def core_value(text: str) -> Any:
+    """What a plain scalar means in the YAML 1.2 core schema; ValueError where a number has too many digits.
+
+    >>> core_value("no"), core_value("1e-3"), core_value("0x1F"), core_value("~")
+    ('no', 0.001, 31, None)
+    """
+    if text in _WORDS:
+        return _WORDS[text]
+    if text[0] not in "+-.0123456789":
+        return text
+    if _INT.match(text):
+        return int(text)
+    if _OCTAL.match(text):
+        return int(text[2:], 8)
+    if _HEX.match(text):
+        return int(text[2:], 16)
+    return float(text) if _FLOAT.match(text) else text
+
+
 def plain(node: Node) -> Any:
     """The node as plain Python data, places dropped."""
     if isinstance(node, Scalar):
@@ -283,24 +302,12 @@ class _Builder:
         return Scalar(self._resolve(event.value, span), span)
 
     def _resolve(self, text: str, span: Span) -> Any:
-        """A plain scalar by the YAML 1.2 core schema."""
-        if text in _WORDS:
-            return _WORDS[text]
-        first = text[0]
-        if first not in "+-.0123456789":
-            return text
         try:
-            if _INT.match(text):
-                return int(text)
-            if _OCTAL.match(text):
-                return int(text[2:], 8)
-            if _HEX.match(text):
-                return int(text[2:], 16)
+            return core_value(text)
         except ValueError:
             limit = "the limit of 4300 digits"
             self.problems.append(Problem("limit", f"a number of {len(text)} digits is longer than {limit}", span))
             return 0
-        return float(text) if _FLOAT.match(text) else text
 
     def _collection(self, start: Any, end: Any, children: list[Node]) -> Node:
         if isinstance(start, yaml.SequenceStartEvent):

@@ -1,0 +1,261 @@
+"""Orders and the table of named policies: the single source for `kbuild policies`, the docs, the lint and the study.
+
+>>> parse_order("WNAD")
+Order('W-N-A-D')
+>>> parse_order("N-A-W").before
+('N', 'A')
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kbuild.errors import suggest
+
+LETTERS = {
+    "W": "weight layer",
+    "N": "normalization",
+    "A": "activation",
+    "D": "dropout",
+    "P": "pooling",
+}
+
+#: What a `where` may say: at which units a letter stands.
+WHERE = ("all", "conv", "dense", "last", "branch", "none")
+#: What `dropout: {kind: ...}` may say.
+DROPOUT_KINDS = ("element", "spatial", "alpha", "gaussian", "auto")
+#: The rate of a D when neither the spec nor the policy names one.
+DEFAULT_RATE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An arrangement of letters around exactly one W."""
+
+    letters: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "-".join(self.letters)
+
+    def __repr__(self) -> str:
+        return f"Order({str(self)!r})"
+
+    def __contains__(self, letter: str) -> bool:
+        return letter in self.letters
+
+    @property
+    def before(self) -> tuple[str, ...]:
+        """The letters that stand before W."""
+        return self.letters[: self.letters.index("W")]
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """The letters that stand after W."""
+        return self.letters[self.letters.index("W") + 1 :]
+
+
+class OrderError(ValueError):
+    """A text that is not an order; the message says why."""
+
+
+def parse_order(text: str) -> Order:
+    """Parse `W-N-A-D` or `WNAD`.
+
+    Raises:
+        OrderError: a letter outside W, N, A, D, P, a letter twice, or not exactly one W.
+    """
+    letters = tuple(text.split("-")) if "-" in text else tuple(text)
+    for letter in letters:
+        if letter not in LETTERS:
+            known = ", ".join(f"{key} ({word})" for key, word in LETTERS.items())
+            raise OrderError(f"{letter!r} is not a letter of an order; the letters are {known}")
+    for letter in letters:
+        if letters.count(letter) > 1:
+            raise OrderError(f"the letter {letter} stands twice in {text!r}")
+    if "W" not in letters:
+        raise OrderError(f"{text!r} holds no W, the weight layer the letters stand around")
+    return Order(letters)
+
+
+def looks_like_order(text: str) -> bool:
+    """Whether a text is more likely meant as an order than as a policy's name."""
+    letters = text.replace("-", "")
+    return bool(letters) and letters.upper() == letters and letters.isalpha()
+
+
+def all_orders() -> Iterator[Order]:
+    """All 49 arrangements of a subset of N, A, D around one W.
+
+    >>> len(list(all_orders()))
+    49
+    """
+    for size in range(4):
+        for subset in itertools.combinations("NAD", size):
+            for letters in itertools.permutations(("W", *subset)):
+                yield Order(letters)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A named ordering.
+
+    Attributes:
+        name: what `ordering:` says.
+        order: the order around every weight layer.
+        summary: one sentence.
+        source: who says so.
+        claim: what the source claims or measured.
+        defaults: settings as `ordering:` would hold them; anything the spec says wins.
+    """
+
+    name: str
+    order: Order
+    summary: str
+    source: str
+    claim: str = ""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _policy(name: str, order: str, summary: str, source: str, claim: str = "", **defaults: Any) -> Policy:
+    return Policy(name, parse_order(order), summary, source, claim, defaults)
+
+
+POLICIES: tuple[Policy, ...] = (
+    _policy("plain", "W-A", "No normalization, no dropout: the baseline.", "baseline"),
+    _policy(
+        "no-dropout",
+        "W-N-A",
+        "Batch normalization before the activation and no dropout at all.",
+        "Ioffe & Szegedy 2015, Batch Normalization (arXiv:1502.03167)",
+        "Usually just drop Dropout when you have BN; ResNet v1 and DenseNet use none.",
+    ),
+    _policy(
+        "dropout-only",
+        "W-A-D",
+        "Dropout after the activation, no normalization.",
+        "Srivastava et al. 2014, Dropout, figure 3b (JMLR 15)",
+        "Rate 0.5 at dense layers, 0.1 to 0.25 at convolutions.",
+        dropout={"rate": {"dense": 0.5, "conv": 0.25}},
+    ),
+    _policy(
+        "conventional",
+        "W-N-A-D",
+        "Normalization before the activation, dropout last: the default.",
+        'Stack Overflow 39691902, the accepted answer ("Scheme 2"); Ioffe & Szegedy 2015 with Srivastava et al. 2014',
+        "The order most people mean when they use both.",
+    ),
+    _policy(
+        "dropout-before-bn",
+        "W-A-D-N",
+        "Dropout before normalization.",
+        'Stack Overflow 39691902, the rival answer ("Scheme 1")',
+        "The statistics must not see dropped information; Li et al. 2019 warn of variance shift.",
+    ),
+    _policy(
+        "after-activation",
+        "W-A-N-D",
+        "Normalization, then dropout, both after the activation and between the layers.",
+        "practice: BN before Dropout, both between layers",
+    ),
+    _policy(
+        "bn-after-activation",
+        "W-A-N",
+        "Normalization after the activation, no dropout.",
+        "Mishkin et al. 2016, caffenet-benchmark (arXiv:1606.02228)",
+        "0.499 top-1 against 0.474 with BN before ReLU.",
+    ),
+    _policy("bn-before-weights", "N-W-A", "Normalization of each weight layer's input.", "practice"),
+    _policy(
+        "norm-dropout-act",
+        "W-N-D-A",
+        "Dropout between normalization and activation.",
+        'MONAI, the default ordering "NDA" of its ADN block',
+    ),
+    _policy(
+        "dropout-first",
+        "W-D-N-A",
+        "Dropout directly after the weights.",
+        "Isensee et al. 2021, nnU-Net: convolution, dropout, normalization, nonlinearity",
+    ),
+    _policy(
+        "preact",
+        "N-A-W",
+        "Pre-activation: the first unit is W alone and the trunk closes with N-A.",
+        "He et al. 2016, Identity Mappings in Deep Residual Networks (arXiv:1603.05027)",
+        "ResNet-164 on CIFAR-10: 5.93 % error becomes 5.46 %.",
+    ),
+    _policy(
+        "wide-preact",
+        "N-A-D-W",
+        "Pre-activation (N-A-W) with one dropout before the last W of each residual branch; the trunk closes with N-A.",
+        "Zagoruyko & Komodakis 2016, Wide Residual Networks (arXiv:1605.07146)",
+        "Rate 0.3.",
+        dropout={"rate": 0.3},
+        where={"dropout": "branch"},
+    ),
+    _policy(
+        "ic",
+        "N-D-W-A",
+        "The independent-component layer, N then D, before every weight layer.",
+        "Chen et al. 2019, Rethinking the Usage of Batch Normalization and Dropout (arXiv:1905.05928)",
+        "Rate 0.05.",
+        dropout={"rate": 0.05},
+    ),
+    _policy(
+        "last-dropout",
+        "W-N-A-D",
+        "W-N-A, and dropout only behind the last normalization, before the head.",
+        "Li et al. 2019, Understanding the Disharmony between Dropout and Batch Normalization (arXiv:1801.05134)",
+        "Dropout behind all BN avoids the variance shift; rate 0.1 to 0.2.",
+        dropout={"rate": 0.1},
+        where={"dropout": "last"},
+    ),
+    _policy(
+        "branch-dropout",
+        "W-N-A-D",
+        "W-N-A with one dropout per residual branch, after its last N and before its last W.",
+        "Kim et al. 2023, How to Use Dropout Correctly on Residual Networks with Batch Normalization (arXiv:2302.06112)",
+        "After the last normalization and before the last weight layer of the branch; at the head before the pooling.",
+        where={"dropout": "branch"},
+        head_dropout="before_pooling",
+    ),
+    _policy(
+        "large-batch",
+        "W-N-A-D",
+        "The conventional order with a small rate, for batches of 256 and more.",
+        "Luo et al. 2019, Towards Understanding Regularization in Batch Normalization (arXiv:1809.00846)",
+        "Rate 0.125.",
+        dropout={"rate": 0.125},
+    ),
+    _policy(
+        "selu",
+        "W-A-D",
+        "Self-normalizing networks: selu, lecun_normal, AlphaDropout, no normalization.",
+        "Klambauer et al. 2017, Self-Normalizing Neural Networks (arXiv:1706.02515)",
+        activation="selu",
+        initializer="lecun_normal",
+        dropout={"kind": "auto"},
+    ),
+)
+
+BY_NAME: Mapping[str, Policy] = {policy.name: policy for policy in POLICIES}
+DEFAULT_POLICY = "conventional"
+
+
+def find(text: str) -> tuple[Policy | None, Order]:
+    """The policy of that name and its order, or None and the order written.
+
+    Raises:
+        OrderError: neither; the message says which it looked like and what is near.
+    """
+    if text in BY_NAME:
+        return BY_NAME[text], BY_NAME[text].order
+    if looks_like_order(text):
+        return None, parse_order(text)
+    if looks_like_order(text.upper()) and not set(text.upper()) - set("WNADP-"):
+        raise OrderError(f"{text!r} is not an order; letters are capitals: {text.upper()!r}")
+    near = suggest(text, BY_NAME)
+    raise OrderError(f"there is no policy {text[:60]!r}" + (f"; {near}" if near else "; `kbuild policies` lists them"))

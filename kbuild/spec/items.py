@@ -1,0 +1,213 @@
+"""The entries of `layers` and `blocks`: layers, repeats, branches, residuals and uses, as written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from kbuild.catalog.layers import layer_names
+from kbuild.errors import Problem, suggest
+from kbuild.spec.model import (
+    Beside,
+    Block,
+    BranchesItem,
+    Item,
+    LayerItem,
+    Reference,
+    RepeatItem,
+    ResidualItem,
+    UseItem,
+)
+from kbuild.spec.names import valid_name
+from kbuild.spec.reader import Items, Mapping, Node, Scalar, kind_of
+from kbuild.spec.settings import UNIT_KEYS
+
+BESIDE = ("name", "from", *UNIT_KEYS, "when", "with")
+STRUCTURES = ("repeat", "branches", "residual", "use")
+
+Problems = list[Problem]
+
+
+def read_items(node: Node, where: str, problems: Problems) -> tuple[Item, ...]:
+    """A list of entries. One entry may stand alone, without the list, only where it is a mapping in `paths`."""
+    if not isinstance(node, Items):
+        hint = "put a dash before each layer"
+        problems.append(Problem("wrong-type", f"`{where}` takes a list of layers, not {kind_of(node)}", node.span, hint))
+        return ()
+    found = (_item(entry, problems) for entry in node.items)
+    return tuple(item for item in found if item is not None)
+
+
+def read_references(node: Node, where: str, problems: Problems) -> tuple[Reference, ...]:
+    """One name or a list of names."""
+    nodes = node.items if isinstance(node, Items) else (node,)
+    found = []
+    for item in nodes:
+        if isinstance(item, Scalar) and isinstance(item.value, str):
+            found.append(Reference(item.value, item.span))
+        else:
+            problems.append(Problem("wrong-type", f"`{where}` takes names of layers, not {kind_of(item)}", item.span))
+    if not nodes:
+        problems.append(Problem("wrong-type", f"`{where}` names no layer", node.span))
+    return tuple(found)
+
+
+def _item(entry: Node, problems: Problems) -> Item | None:
+    if isinstance(entry, Scalar) and isinstance(entry.value, str):
+        return LayerItem(entry.value, None, Beside(), entry.span)
+    if not isinstance(entry, Mapping):
+        message = f"an entry of layers is a layer such as {{Dense: 10}}, not {kind_of(entry)}"
+        problems.append(Problem("wrong-type", message, entry.span))
+        return None
+    what = [pair for pair in entry if pair[0].value not in BESIDE]
+    if not what:
+        hint = "it has only keys that stand beside a layer" if entry.entries else "for example {Dense: 10}"
+        problems.append(Problem("missing-key", "this entry names no layer", entry.span, hint))
+        return None
+    structures = [pair for pair in what if pair[0].value in STRUCTURES]
+    (head, body), rest = (structures or what)[0], [pair for pair in what if pair is not (structures or what)[0]]
+    for key, _ in rest:
+        if key.value in layer_names() or key.value in STRUCTURES:
+            message = f"one layer per entry; {head.value!r} stands here already"
+            problems.append(Problem("unknown-key", message, key.span, "begin a new entry with a dash"))
+        else:
+            hint = suggest(key.value, BESIDE) or f"keys beside a layer: {', '.join(BESIDE)}"
+            problems.append(Problem("unknown-key", f"{key.value!r} does not stand beside a layer", key.span, hint))
+    beside = _beside(entry, head, problems)
+    if head.value == "repeat":
+        return _repeat(body, beside, head, problems)
+    if head.value == "branches":
+        return _branches(body, beside, head, problems)
+    if head.value == "residual":
+        return _residual(body, beside, head, problems)
+    if head.value == "use":
+        return _use(body, entry.get("with"), beside, head, problems)
+    empty = isinstance(body, Scalar) and body.value is None
+    return LayerItem(head.value, None if empty else body, beside, head.span)
+
+
+def _beside(entry: Mapping, head: Scalar, problems: Problems) -> Beside:
+    name, source, when = entry.get("name"), entry.get("from"), entry.get("when")
+    if name is not None and not valid_name(name, problems):
+        name = None
+    if head.value != "use" and (key := entry.key("with")) is not None:
+        message = "`with` gives arguments to a block, beside `use`"
+        problems.append(Problem("unknown-key", message, key.span))
+    return Beside(
+        name=name if isinstance(name, Scalar) else None,
+        sources=read_references(source, "from", problems) if source is not None else None,
+        settings={key.value: (key, value) for key, value in entry if key.value in UNIT_KEYS},
+        when=when,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """The mapping below a structure's key, its keys checked."""
+
+    node: Mapping
+
+    def get(self, key: str) -> Node | None:
+        return self.node.get(key)
+
+
+def _body(node: Node, what: str, keys: tuple[str, ...], required: tuple[str, ...], problems: Problems) -> _Body | None:
+    if not isinstance(node, Mapping):
+        message = f"`{what}` takes a mapping with {', '.join(keys)}, not {kind_of(node)}"
+        problems.append(Problem("wrong-type", message, node.span))
+        return None
+    for key, _ in node:
+        if key.value not in keys:
+            hint = suggest(key.value, keys) or f"keys here: {', '.join(keys)}"
+            problems.append(Problem("unknown-key", f"`{what}` has no key {key.value!r}", key.span, hint))
+    missing = [key for key in required if node.get(key) is None]
+    for key in missing:
+        problems.append(Problem("missing-key", f"`{what}` needs `{key}`", node.span))
+    return None if missing else _Body(node)
+
+
+def _repeat(node: Node, beside: Beside, head: Scalar, problems: Problems) -> Item | None:
+    body = _body(node, "repeat", ("times", "layers"), ("times", "layers"), problems)
+    if body is None:
+        return None
+    layers = read_items(_needed(body, "layers"), "layers", problems)
+    return RepeatItem(_needed(body, "times"), layers, beside, head.span)
+
+
+def _branches(node: Node, beside: Beside, head: Scalar, problems: Problems) -> Item | None:
+    body = _body(node, "branches", ("merge", "paths"), ("paths",), problems)
+    if body is None:
+        return None
+    paths = _needed(body, "paths")
+    if not isinstance(paths, Items) or len(paths.items) < 2:
+        message = f"`paths` takes a list of at least two lists of layers, not {kind_of(paths)}"
+        problems.append(Problem("wrong-type", message, paths.span))
+        return None
+    read = tuple(read_items(path, "paths", problems) for path in paths.items)
+    return BranchesItem(body.get("merge"), read, beside, head.span)
+
+
+def _residual(node: Node, beside: Beside, head: Scalar, problems: Problems) -> Item | None:
+    body = _body(node, "residual", ("layers", "shortcut", "merge"), ("layers",), problems)
+    if body is None:
+        return None
+    shortcut: Any = body.get("shortcut")
+    if isinstance(shortcut, Items):
+        path: Any = read_items(shortcut, "shortcut", problems)
+    elif shortcut is None or (isinstance(shortcut, Scalar) and shortcut.value in ("identity", "auto")):
+        path = "auto" if shortcut is None else shortcut.value
+    else:
+        message = f"`shortcut` takes identity, auto or a list of layers, not {kind_of(shortcut)}"
+        problems.append(Problem("wrong-type", message, shortcut.span))
+        return None
+    layers = read_items(_needed(body, "layers"), "layers", problems)
+    return ResidualItem(layers, path, body.get("merge"), beside, head.span)
+
+
+def _use(node: Node, arguments: Node | None, beside: Beside, head: Scalar, problems: Problems) -> Item | None:
+    if not isinstance(node, Scalar) or not isinstance(node.value, str):
+        problems.append(Problem("wrong-type", f"`use` takes the name of a block, not {kind_of(node)}", node.span))
+        return None
+    if arguments is not None and not isinstance(arguments, Mapping):
+        message = f"`with` takes a mapping of parameters to values, not {kind_of(arguments)}"
+        problems.append(Problem("wrong-type", message, arguments.span))
+        arguments = None
+    return UseItem(node.value, arguments, beside, node.span)
+
+
+def read_blocks(node: Node | None, problems: Problems) -> dict[str, Block]:
+    """The declared blocks by name."""
+    if node is None:
+        return {}
+    if not isinstance(node, Mapping):
+        message = f"`blocks` takes a mapping of names to {{params, layers}}, not {kind_of(node)}"
+        problems.append(Problem("wrong-type", message, node.span))
+        return {}
+    found = {key.value: _block(key, value, problems) for key, value in node}
+    return {name: block for name, block in found.items() if block is not None}
+
+
+def _block(key: Scalar, node: Node, problems: Problems) -> Block | None:
+    body = _body(node, f"block {key.value}", ("params", "layers"), ("layers",), problems)
+    if not valid_name(key, problems) or body is None:
+        return None
+    declared: dict[str, Node | None] = {}
+    params = body.get("params")
+    if isinstance(params, Mapping):
+        for name, default in params:
+            if not name.value.isidentifier() or name.value == "i":
+                message = f"{name.value!r} cannot name a parameter: letters, digits and '_', and not `i`"
+                problems.append(Problem("bad-name", message, name.span))
+                continue
+            required = isinstance(default, Scalar) and default.value == "required" and not default.quoted
+            declared[name.value] = None if required else default
+    elif params is not None:
+        message = f"`params` takes a mapping of names to defaults, not {kind_of(params)}"
+        problems.append(Problem("wrong-type", message, params.span, "for example {filters: required, stride: 1}"))
+    return Block(key.value, declared, read_items(_needed(body, "layers"), "layers", problems), key.span)
+
+
+def _needed(body: _Body, key: str) -> Node:
+    node = body.get(key)
+    assert node is not None
+    return node

@@ -1,0 +1,321 @@
+"""What decides the letters of a unit: order, norm, dropout, activation, where and the edges.
+
+A `Setting` is a value with the words and the place that say who set it. `Settings` overlay each other in one
+direction, the nearer winning: policy defaults, `ordering`, the block, the unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from kbuild import policy as policies
+from kbuild.catalog.layers import lookup
+from kbuild.errors import Problem, Span, suggest
+from kbuild.spec.objects import read_activation, read_object
+from kbuild.spec.reader import Mapping, Node, Scalar, kind_of
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value and who set it: `because` reads "ordering, line 5" or "policy conventional"."""
+
+    value: Any
+    because: str
+    span: Span | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything a level may set; None where it says nothing.
+
+    Attributes:
+        policy: the policy's name (only at the ordering level).
+        order: a `kbuild.policy.Order`.
+        activation: a Keras activation name or serialized layer, for units that name none.
+        initializer: a Keras initializer name for the kernels of units that name none.
+        norm: a serialized Keras layer `{"class_name", "config"}`, or False.
+        rate: the dropout rate, or {"dense": rate, "conv": rate}.
+        kind: the kind of dropout.
+        where_norm: which units the N stands at.
+        where_dropout: which units the D stands at.
+        first: what is left of the order at a unit that reads the raw input: "auto", "keep" or an Order.
+        head: the same at the head.
+        closing: "auto", "none" or letters.
+        residual: "after_merge" or "in_branch".
+        head_dropout: "before_pooling" where a policy has one more D there (only from a policy).
+        pool: a serialized Keras pooling layer (only at a unit).
+        role: "head" or "trunk" (only at a unit).
+    """
+
+    policy: Setting | None = None
+    order: Setting | None = None
+    activation: Setting | None = None
+    initializer: Setting | None = None
+    norm: Setting | None = None
+    rate: Setting | None = None
+    kind: Setting | None = None
+    where_norm: Setting | None = None
+    where_dropout: Setting | None = None
+    first: Setting | None = None
+    head: Setting | None = None
+    closing: Setting | None = None
+    residual: Setting | None = None
+    head_dropout: Setting | None = None
+    pool: Setting | None = None
+    role: Setting | None = None
+
+    def overlay(self, nearer: Settings) -> Settings:
+        """These settings with everything `nearer` says put over them."""
+        return replace(self, **{name: value for name in _NAMES if (value := getattr(nearer, name)) is not None})
+
+
+_NAMES = tuple(field.name for field in fields(Settings))
+NOTHING = Settings()
+
+Problems = list[Problem]
+
+
+def origin(span: Span) -> str:
+    """How `because` names a place: "line 5", or the option that the text came from."""
+    return span.source.name if span.source.name.startswith("--") else f"line {span.line}"
+
+
+def policy_defaults(policy: policies.Policy | None, order: policies.Order) -> Settings:
+    """The outermost level: what holds where the spec says nothing."""
+    fallback = Settings(
+        norm=Setting({"class_name": "BatchNormalization", "config": {}}, "default"),
+        rate=Setting(policies.DEFAULT_RATE, "default"),
+        kind=Setting("element", "default"),
+        where_norm=Setting("all", "default"),
+        where_dropout=Setting("all", "default"),
+        first=Setting("auto", "default"),
+        head=Setting("auto", "default"),
+        closing=Setting("auto", "default"),
+        residual=Setting("after_merge", "default"),
+    )
+    if policy is None:
+        return fallback
+    because = f"policy {policy.name}"
+    given = {
+        "order": order,
+        "policy": policy.name,
+        "activation": policy.defaults.get("activation"),
+        "initializer": policy.defaults.get("initializer"),
+        "head_dropout": policy.defaults.get("head_dropout"),
+        **{key: policy.defaults.get("dropout", {}).get(key) for key in ("rate", "kind")},
+        **{f"where_{key}": policy.defaults.get("where", {}).get(key) for key in ("norm", "dropout")},
+    }
+    known = {name: Setting(value, because) for name, value in given.items() if value is not None}
+    return fallback.overlay(Settings(**known))
+
+
+def read_ordering(node: Node | None, problems: Problems) -> Settings:
+    """The settings of `ordering`: a policy's name, an order, or a mapping; policy defaults lie under them."""
+    if node is None:
+        chosen = policies.BY_NAME[policies.DEFAULT_POLICY]
+        defaults = policy_defaults(chosen, chosen.order)
+        return replace(defaults, order=Setting(chosen.order, f"default policy {chosen.name}"))
+    if isinstance(node, Scalar):
+        return _policy_or_order(node, problems)
+    if not isinstance(node, Mapping):
+        expected = "a policy's name, an order such as W-N-A-D, or a mapping"
+        problems.append(Problem("wrong-type", f"ordering takes {expected}, not {kind_of(node)}", node.span))
+        return read_ordering(None, [])
+    base = read_ordering(None, [])
+    choice = [entry for entry in node if entry[0].value in ("policy", "order")]
+    if choice:
+        value = choice[0][1]
+        if isinstance(value, Scalar):
+            base = _policy_or_order(value, problems, only=choice[0][0].value)
+        else:
+            expected = "a name" if choice[0][0].value == "policy" else "an order such as W-N-A-D"
+            problems.append(Problem("wrong-type", f"takes {expected}, not {kind_of(value)}", value.span))
+    for key, value in choice[1:]:
+        problems.append(Problem("unknown-key", "`policy` and `order` exclude each other", key.span, "keep one"))
+    return base.overlay(read_keys(node, ORDERING_KEYS, "ordering", problems, ignore=("policy", "order")))
+
+
+def _policy_or_order(node: Scalar, problems: Problems, only: str = "") -> Settings:
+    if not isinstance(node.value, str):
+        problems.append(Problem("unknown-policy", f"takes a policy's name or an order, not {kind_of(node)}", node.span))
+        return read_ordering(None, [])
+    try:
+        policy, order = policies.find(node.value)
+    except policies.OrderError as error:
+        code = "bad-order" if policies.looks_like_order(node.value) else "unknown-policy"
+        message, _, hint = str(error).partition("; ")
+        problems.append(Problem(code, message, node.span, hint))
+        return read_ordering(None, [])
+    if only == "order" and policy is not None:
+        problems.append(
+            Problem("bad-order", f"{node.value!r} is a policy, not an order", node.span, f"write policy: {node.value}")
+        )
+    if only == "policy" and policy is None:
+        problems.append(
+            Problem("unknown-policy", f"{node.value!r} is an order, not a policy", node.span, f"write order: {node.value}")
+        )
+    where = origin(node.span)
+    label = where if where.startswith("--") else f"ordering, {where}"
+    named = f"policy {policy.name}, {where}" if policy else label
+    name = Setting(policy.name, named, node.span) if policy else None
+    return policy_defaults(policy, order).overlay(Settings(policy=name, order=Setting(order, named, node.span)))
+
+
+def read_keys(
+    node: Mapping,
+    table: dict[str, Callable[[Node, str, Problems], Settings]],
+    where: str,
+    problems: Problems,
+    ignore: tuple[str, ...] = (),
+) -> Settings:
+    """Read the entries of a mapping by a table of keys; unknown keys are problems."""
+    found = NOTHING
+    for key, value in node:
+        if key.value in ignore:
+            continue
+        reader = table.get(key.value)
+        if reader is None:
+            hint = suggest(key.value, (*table, *ignore)) or f"keys here: {', '.join((*ignore, *table))}"
+            problems.append(Problem("unknown-key", f"{where} has no key {key.value!r}", key.span, hint))
+            continue
+        at = origin(value.span)
+        found = found.overlay(reader(value, at if at.startswith("--") else f"{where}, {at}", problems))
+    return found
+
+
+def _wrong(node: Node, expected: str, problems: Problems) -> Settings:
+    problems.append(Problem("wrong-type", f"takes {expected}. Received: {kind_of(node)}", node.span))
+    return NOTHING
+
+
+def _scalar(node: Node) -> Any:
+    return node.value if isinstance(node, Scalar) else node
+
+
+def read_order(node: Node, because: str, problems: Problems) -> Settings:
+    """`order: W-A-D` beside a unit."""
+    value = _scalar(node)
+    if not isinstance(value, str):
+        return _wrong(node, "an order such as W-A-D", problems)
+    try:
+        return Settings(order=Setting(policies.parse_order(value), because, node.span))
+    except policies.OrderError as error:
+        problems.append(Problem("bad-order", str(error), node.span))
+        return NOTHING
+
+
+def read_norm(node: Node, because: str, problems: Problems) -> Settings:
+    """`norm: false`, a class name, or `{LayerNormalization: {...}}`."""
+    value = _scalar(node)
+    if value is False:
+        return Settings(norm=Setting(False, because, node.span))
+    if value is True:
+        return Settings(norm=Setting({"class_name": "BatchNormalization", "config": {}}, because, node.span))
+    layer = _role_layer(node, "N", "false, or a normalization layer such as LayerNormalization", problems)
+    return Settings(norm=Setting(layer, because, node.span)) if layer else NOTHING
+
+
+def read_pool(node: Node, because: str, problems: Problems) -> Settings:
+    """`pool: {MaxPooling2D: 2}` beside a unit."""
+    layer = _role_layer(node, "P", "a pooling layer such as {MaxPooling2D: 2}", problems)
+    return Settings(pool=Setting(layer, because, node.span)) if layer else NOTHING
+
+
+def _role_layer(node: Node, role: str, expected: str, problems: Problems) -> dict[str, Any] | None:
+    name = node.entries[0][0].value if isinstance(node, Mapping) and len(node) == 1 else _scalar(node)
+    if not isinstance(name, str):
+        _wrong(node, expected, problems)
+        return None
+    facts = lookup(name)
+    if facts is not None and facts.role != role:
+        problems.append(Problem("wrong-type", f"takes {expected}; {name} is none", node.span))
+        return None
+    return read_object("layer", node, problems)
+
+
+def read_dropout(node: Node, because: str, problems: Problems) -> Settings:
+    """`dropout: 0.3`, `dropout: false`, or `{rate: 0.3, kind: spatial}`."""
+    if isinstance(node, Mapping):
+        return read_keys(node, {"rate": _read_rate, "kind": _read_kind}, because.split(",")[0] + " dropout", problems)
+    return _read_rate(node, because, problems)
+
+
+def _read_rate(node: Node, because: str, problems: Problems) -> Settings:
+    value = _scalar(node)
+    if value is False:
+        value = 0
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+        return _wrong(node, "a dropout rate: a number from 0 up to but not including 1", problems)
+    return Settings(rate=Setting(value, because, node.span))
+
+
+def _choice(name: str, choices: tuple[str, ...]) -> Callable[[Node, str, Problems], Settings]:
+    def read(node: Node, because: str, problems: Problems) -> Settings:
+        value = _scalar(node)
+        if value in choices:
+            return Settings(**{name: Setting(value, because, node.span)})
+        expected = f"one of {', '.join(choices)}"
+        hint = suggest(value, choices) if isinstance(value, str) else ""
+        problems.append(Problem("wrong-type", f"takes {expected}. Received: {kind_of(node)}", node.span, hint))
+        return NOTHING
+
+    return read
+
+
+_read_kind = _choice("kind", policies.DROPOUT_KINDS)
+
+
+def _read_where(node: Node, because: str, problems: Problems) -> Settings:
+    if not isinstance(node, Mapping):
+        return _wrong(node, "a mapping such as {dropout: last}", problems)
+    table = {"norm": _choice("where_norm", policies.WHERE), "dropout": _choice("where_dropout", policies.WHERE)}
+    return read_keys(node, table, "ordering where", problems)
+
+
+def _read_activation(node: Node, because: str, problems: Problems) -> Settings:
+    value = read_activation(node, problems)
+    return Settings(activation=Setting(value, because, node.span)) if value is not None else NOTHING
+
+
+def _edge(name: str) -> Callable[[Node, str, Problems], Settings]:
+    def read(node: Node, because: str, problems: Problems) -> Settings:
+        value = _scalar(node)
+        if value in ("auto", "keep"):
+            return Settings(**{name: Setting(value, because, node.span)})
+        found = read_order(node, because, problems)
+        return replace(NOTHING, **{name: found.order}) if found.order else NOTHING
+
+    return read
+
+
+def _read_closing(node: Node, because: str, problems: Problems) -> Settings:
+    value = _scalar(node)
+    if value in ("auto", "none"):
+        return Settings(closing=Setting(value, because, node.span))
+    letters = tuple(value.replace("-", "")) if isinstance(value, str) else ()
+    if not letters or set(letters) - set("NA") or len(set(letters)) < len(letters):
+        return _wrong(node, "auto, none, or the letters N and A in their order, such as N-A", problems)
+    return Settings(closing=Setting(letters, because, node.span))
+
+
+ORDERING_KEYS: dict[str, Callable[[Node, str, Problems], Settings]] = {
+    "activation": _read_activation,
+    "norm": read_norm,
+    "dropout": read_dropout,
+    "where": _read_where,
+    "first": _edge("first"),
+    "head": _edge("head"),
+    "closing": _read_closing,
+    "residual": _choice("residual", ("after_merge", "in_branch")),
+}
+
+#: The keys beside a layer that say how the policy treats its unit.
+UNIT_KEYS: dict[str, Callable[[Node, str, Problems], Settings]] = {
+    "order": read_order,
+    "norm": read_norm,
+    "dropout": read_dropout,
+    "pool": read_pool,
+    "role": _choice("role", ("head", "trunk")),
+}
