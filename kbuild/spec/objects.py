@@ -305,3 +305,8 @@ def _activation(target: _Target, argument: str, node: Node, problems: list[Probl
 def _activation_layer(name: str) -> bool:
     facts_of_layer = lookup(name)
     return facts_of_layer is not None and facts_of_layer.role == "A" and facts_of_layer.name != "Activation"
+
+
+def read_activation(node: Node, problems: list[Problem]) -> Any:
+    """The activation of a weight layer: a name, an activation layer's class, or such a layer with its arguments."""
+    return _activation(_Target("layer", "Dense", node.span), "activation", node, problems)
