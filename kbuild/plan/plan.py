@@ -152,12 +152,15 @@ class Plan:
 
     def layer(self, name: str) -> PlannedLayer:
         """The layer of that name; KeyError where there is none."""
-        return self._by_name()[name]
+        return self.layers[self.position(name)]
 
-    def _by_name(self) -> dict[str, PlannedLayer]:
-        if "_index" not in self.__dict__:
-            object.__setattr__(self, "_index", {layer.name: layer for layer in self.layers})
-        return self.__dict__["_index"]
+    def position(self, name: str) -> int:
+        """The index of a layer in `layers`; KeyError where there is none."""
+        index = self.__dict__.get("_index")
+        if index is None:
+            index = {layer.name: position for position, layer in enumerate(self.layers)}
+            object.__setattr__(self, "_index", index)
+        return int(index[name])
 
     @property
     def total_params(self) -> int | None:

@@ -103,6 +103,8 @@ def _head_activation(unit: Unit, before: list[str], after: list[str]) -> None:
     """The head's own activation stands directly after its W, whatever the order says; an A before W ends the trunk."""
     if "A" in after:
         after.remove("A")
+        if unit.activation.value is None:
+            unit.elided["A"] = "no activation: the head gives logits"
     if unit.activation.value is not None:
         after.insert(0, "A")
 

@@ -1,0 +1,146 @@
+"""Plan → a table for people: each unit's order at a glance, then every layer with shape, parameters and reason."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kbuild.plan.plan import Plan, PlannedLayer, PlannedUnit, Shape
+
+#: Colours of the letters, where the terminal has any.
+COLOURS = {"W": "bold", "N": "cyan", "A": "magenta", "D": "yellow", "P": "green"}
+
+#: Width where there is no terminal.
+WIDTH = 120
+
+
+def render(plan: Plan, width: int = WIDTH) -> str:
+    """The table as plain text without colours, lines of at most `width`."""
+    stream = io.StringIO()
+    show(plan, Console(file=stream, width=width, no_color=True, highlight=False))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def show(plan: Plan, console: Console) -> None:
+    """Print the table."""
+    console.print(_headline(plan), soft_wrap=True)
+    console.print()
+    console.print(_units(plan))
+    legend = _legend(plan)
+    if legend:
+        console.print(Text(legend, style="dim"))
+    console.print(_layers(plan))
+    for note in plan.notes:
+        console.print(Text(f"note: {note}"), soft_wrap=True)
+
+
+def _headline(plan: Plan) -> Text:
+    text = Text(plan.name, style="bold")
+    text.append(f"  {plan.order}", style="bold")
+    text.append(f"  ({plan.ordering_because})")
+    total, trainable = plan.total_params, plan.trainable_params
+    counted = "parameters: only Keras knows" if total is None else f"{total:,} parameters, {trainable:,} trainable"
+    text.append(f"\n{len(plan.units)} units, {len(plan.layers)} layers, {counted}")
+    return text
+
+
+def drawn_order(unit: PlannedUnit) -> str:
+    """The order with elided letters in (), letters an edge rule dropped in [], letters that moved in {}.
+
+    >>> drawn_order(PlannedUnit("a", "W-N-A-D", "trunk", {"W": "a", "A": "a_relu"}, {"D": "dropout: 0"}, {"N": "head"}))
+    'W-[N]-A-(D)'
+    """
+    brackets = (("elided", "()"), ("dropped", "[]"), ("moved", "{}"))
+    letters = unit.order.split("-")
+    extra = [letter for letter in unit.layers if letter not in letters]
+    shown = []
+    for letter in (*letters, *extra):
+        marks = next((marks for name, marks in brackets if letter in getattr(unit, name)), "")
+        shown.append(f"{marks[0]}{letter}{marks[1]}" if marks else letter)
+    return "-".join(shown)
+
+
+def _units(plan: Plan) -> Table:
+    table = _table("unit", "order here", "role", "weight layer", "remarks")
+    layers = {layer.name: layer for layer in plan.layers}
+    for unit in plan.units:
+        remarks = "\n".join(_remarks(unit))
+        weight = layers[unit.name]
+        table.add_row(unit.name, _letters(drawn_order(unit)), unit.role, f"{weight.cls} {_size(weight)}".strip(), remarks)
+    return table
+
+
+def _remarks(unit: PlannedUnit) -> Iterable[str]:
+    for reasons in (unit.elided, unit.dropped, unit.moved):
+        by_reason: dict[str, list[str]] = {}
+        for letter, reason in reasons.items():
+            by_reason.setdefault(reason, []).append(letter)
+        for reason, letters in by_reason.items():
+            yield f"{' '.join(letters)}: {reason}"
+
+
+def _legend(plan: Plan) -> str:
+    drawn = "".join(drawn_order(unit) for unit in plan.units)
+    words = (("(", "(X) elided: its layer is disabled"), ("[", "[X] dropped at an edge"), ("{", "{X} stands elsewhere"))
+    return "  ".join(text for mark, text in words if mark in drawn)
+
+
+def _layers(plan: Plan) -> Table:
+    table = _table("layer", "class", "", "output shape", "params", "why")
+    table.columns[4].justify = "right"
+    for layer in plan.layers:
+        table.add_row(
+            layer.name,
+            layer.cls,
+            _letters(layer.role or ""),
+            shape_text(layer.output_shape),
+            "?" if layer.params is None else f"{layer.params:,}",
+            why(plan, layer),
+        )
+    return table
+
+
+def why(plan: Plan, layer: PlannedLayer) -> str:
+    """Why a layer stands where it does, what it reads if not the layer above it, and what is said of bias and folding."""
+    parts = [layer.because]
+    if len(layer.inputs) > 1 or (layer.inputs and not _above(plan, layer)):
+        parts.append(f"reads {', '.join(layer.inputs)}")
+    if layer.bias_because:
+        parts.append(layer.bias_because)
+    if layer.fold_because:
+        parts.append(layer.fold_because)
+    return "\n".join(part for part in parts if part)
+
+
+def _above(plan: Plan, layer: PlannedLayer) -> bool:
+    index = plan.position(layer.name)
+    return index > 0 and plan.layers[index - 1].name == layer.inputs[0]
+
+
+def _size(layer: PlannedLayer) -> str:
+    return " ".join(str(layer.config[key]) for key in ("units", "filters", "kernel_size") if key in layer.config)
+
+
+def shape_text(shape: Shape | None) -> str:
+    """`28, 28, 32`: the shape without its batch axis, `-` where free, `?` where only Keras knows."""
+    if shape is None:
+        return "?"
+    return ", ".join("-" if size is None else str(size) for size in shape[1:]) or "()"
+
+
+def _letters(order: str) -> Text:
+    text = Text()
+    for letter in order:
+        text.append(letter, style=COLOURS.get(letter, ""))
+    return text
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold", no_wrap=column in ("layer", "unit", "order here", "class"))
+    return table
