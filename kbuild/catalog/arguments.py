@@ -127,62 +127,34 @@ def _edges(rank: int) -> Checker:
     return Checker(text, lambda value: NATURAL.accepts(value) or _list_of(edge, rank)(value))
 
 
+def _each(names: str, checker: Checker) -> dict[str, Checker]:
+    """The same checker for several names."""
+    return dict.fromkeys(names.split(), checker)
+
+
 #: Arguments with one size for each spatial axis.
 _PER_AXIS = {
-    **dict.fromkeys(("kernel_size", "strides", "pool_size", "dilation_rate", "size", "output_size"), POSITIVE),
+    **_each("kernel_size strides pool_size dilation_rate size output_size", POSITIVE),
     "output_padding": NATURAL,
 }
 
 #: Argument name → checker, whatever the class.
 ARGUMENTS: dict[str, Checker] = {
-    **dict.fromkeys(
-        (
-            "units",
-            "filters",
-            "depth_multiplier",
-            "groups",
-            "n",
-            "k",
-            "input_dim",
-            "output_dim",
-            "num_heads",
-            "key_dim",
-            "value_dim",
-            "head_dim",
-            "num_query_heads",
-            "num_key_value_heads",
-            "num_bins",
-            "num_tokens",
-            "height",
-            "width",
-            "max_tokens",
-            "output_sequence_length",
-            "max_number",
-            "power_iterations",
-            "lora_rank",
-            "num_classes",
-            "num_thresholds",
-            "decay_steps",
-            "first_decay_steps",
-            "fft_length",
-            "num_mel_bins",
-            "sequence_stride",
-            "frame_length",
-            "frame_step",
-            "sampling_rate",
-            "sliding_window",
-            "bins",
-            "num_ops",
-        ),  # fmt: skip
+    **_each(
+        "units filters depth_multiplier groups n k input_dim output_dim num_heads key_dim value_dim head_dim "
+        "num_query_heads num_key_value_heads num_bins num_tokens height width max_tokens output_sequence_length "
+        "max_number power_iterations lora_rank num_classes num_thresholds decay_steps first_decay_steps "
+        "fft_length num_mel_bins sequence_stride frame_length frame_step sampling_rate sliding_window bins "
+        "num_ops",
         POSITIVE,
     ),
-    **dict.fromkeys(("num_oov_indices", "patience", "cooldown", "start_from_epoch", "warmup_steps"), NATURAL),
+    **_each("num_oov_indices patience cooldown start_from_epoch warmup_steps", NATURAL),
     "padding": words("valid", "same"),
     "data_format": words("channels_last", "channels_first", None),
-    **dict.fromkeys(("rate", "dropout", "recurrent_dropout", "beta_1", "beta_2", "rho", "ema_momentum"), RATE),
-    **dict.fromkeys(("momentum", "renorm_momentum", "label_smoothing"), SHARE),
-    **dict.fromkeys(("epsilon", "l1", "l2", "stddev", "negative_slope", "threshold", "max_value"), NOT_NEGATIVE),
-    **dict.fromkeys(("learning_rate", "initial_learning_rate", "weight_decay", "clipnorm", "clipvalue"), NOT_NEGATIVE),
+    **_each("rate dropout recurrent_dropout beta_1 beta_2 rho ema_momentum", RATE),
+    **_each("momentum renorm_momentum label_smoothing", SHARE),
+    **_each("epsilon l1 l2 stddev negative_slope threshold max_value", NOT_NEGATIVE),
+    **_each("learning_rate initial_learning_rate weight_decay clipnorm clipvalue", NOT_NEGATIVE),
     "global_clipnorm": NOT_NEGATIVE,
     "axis": AXES,
     "axes": Checker("an integer or a list of two", lambda value: _integer(value) or _list_of(_integer, 2)(value)),
@@ -199,7 +171,7 @@ ARGUMENTS: dict[str, Checker] = {
     "vocabulary": VOCABULARY | NULL,
     "idf_weights": NUMBERS | NULL,
     "bin_boundaries": NUMBERS | NULL,
-    **dict.fromkeys(("weights", "quantization_config", "gptq_unpacked_column_size"), UNWRITTEN),
+    **_each("weights quantization_config gptq_unpacked_column_size", UNWRITTEN),
     "return_state": CONSTANT_OUTPUT,
     "merge_mode": words("sum", "mul", "ave", "concat"),
     "score_mode": words("dot", "concat"),
@@ -211,7 +183,7 @@ ARGUMENTS: dict[str, Checker] = {
     "mean": NESTED_NUMBERS | NULL,
     "variance": NESTED_NUMBERS | NULL,
     "offset": NUMBER | NUMBERS,
-    **dict.fromkeys(("factor", "height_factor", "width_factor", "x_factor", "y_factor"), FACTOR),
+    **_each("factor height_factor width_factor x_factor y_factor", FACTOR),
     "value_range": TWO_NUMBERS,
     "tile_grid_size": Checker("a list of two positive integers", _list_of(POSITIVE.accepts, 2)),
     "boundaries": NUMBERS,
@@ -255,6 +227,7 @@ EXCEPTIONS: dict[tuple[str, str], Checker] = {
     ("MultiHeadAttention", "attention_axes"): AXES | NULL,
     ("Attention", "seed"): INTEGER | NULL,
     ("Constant", "value"): NESTED_NUMBERS,
+    ("MinMaxNorm", "rate"): SHARE,
     ("Masking", "mask_value"): NUMBER,
     ("CategoricalFocalCrossentropy", "alpha"): NUMBER | NUMBERS,
     ("BinaryIoU", "target_class_ids"): INTEGERS,

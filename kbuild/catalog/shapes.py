@@ -279,7 +279,8 @@ def einsum_parts(call: Call) -> tuple[list[int | None], list[int | None], list[i
     target = call.args["output_shape"]
     output = [call.shape[0], *([target] if isinstance(target, int) else target)]
     if left:
-        output[1:1] = call.shape[1:elided]
+        # Keras reports two or more elided axes in reverse (3.15); the plan states what the model will state.
+        output[1:1] = call.shape[1:elided][::-1]
     else:
         output += call.shape[len(call.shape) - elided :] if elided else []
     before = elided if left else 0

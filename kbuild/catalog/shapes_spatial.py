@@ -66,6 +66,8 @@ def transposed(call: Call) -> Shape:
     extra: tuple[int | None, ...] = (None,) * call.rank
     if call.args["output_padding"] is not None:
         extra = call.per_axis("output_padding")
+        if any(more >= stride for more, stride in zip(call.per_axis("output_padding"), strides, strict=True)):
+            call.fail(f"needs output_padding to be less than strides. Received: {list(extra)} and {list(strides)}")
     sizes: list[int | None] = []
     for size, k, stride, d, more in zip(
         call.spatial(), call.per_axis("kernel_size"), strides, dilation, extra, strict=True

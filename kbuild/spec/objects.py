@@ -18,7 +18,6 @@ wrong-type 'units' of Dense must be a positive integer, not the number 0
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +29,9 @@ from kbuild.spec.reader import Items, Mapping, Node, Scalar, kind_of, plain
 
 #: Kinds whose bare names stay strings: Keras resolves them itself (and `accuracy` by the loss and the targets).
 _STRINGS = {"initializer", "regularizer", "constraint", "metric"}
+
+#: Names that Keras' `get` does not make an object of, though the classes have defaults for all arguments.
+_NOT_AS_STRING = {"constant", "Constant", "l1_l2"}
 
 #: Metric names that Keras resolves when it sees the targets.
 _METRIC_WORDS = ("accuracy", "acc")
@@ -124,6 +126,8 @@ def read_object(kind: str, node: Node, problems: list[Problem]) -> Any:
     if signature is None:
         problems.append(_unknown_name(kind, word, name.span))
         return None
+    if arguments is None and word in _NOT_AS_STRING:
+        return {"class_name": signature.name, "config": dict(signature.optional)}
     if kind in _STRINGS and arguments is None and not signature.required:
         return word
     before = len(problems)
@@ -178,9 +182,9 @@ def _read(target: _Target, node: Node | None, problems: list[Problem]) -> Argume
     assert signature is not None
     arguments = Arguments({}, {})
     written = {}
-    for name, value in _pairs(target, signature, node, problems):
-        known = name.value in signature.arguments
-        if not known:
+    pairs = _pairs(target, signature, node, problems)
+    for name, value in pairs or ():
+        if name.value not in signature.arguments:
             problems.append(_unknown_argument(target, signature, name))
             continue
         written[name.value] = value
@@ -191,7 +195,7 @@ def _read(target: _Target, node: Node | None, problems: list[Problem]) -> Argume
             arguments.values[argument] = data
             arguments.spans[argument] = value.span
     for argument in signature.required:
-        if argument not in written:
+        if pairs is not None and argument not in written:
             message = f"{target.name} needs {argument!r}"
             problems.append(Problem("missing-key", message, target.span, f"{target.name}: {{{argument}: ...}}"))
     return arguments
@@ -199,26 +203,22 @@ def _read(target: _Target, node: Node | None, problems: list[Problem]) -> Argume
 
 def _pairs(
     target: _Target, signature: facts.Signature, node: Node | None, problems: list[Problem]
-) -> Iterator[tuple[Scalar, Node]]:
-    """Arguments by name, whichever way they are written."""
+) -> list[tuple[Scalar, Node]] | None:
+    """Arguments by name, whichever way they are written; None for more positional ones than there are."""
     if node is None or (isinstance(node, Scalar) and node.value is None):
-        return
+        return []
     if isinstance(node, Mapping):
-        yield from node
-        return
-    values: Iterable[Node] = node.items if isinstance(node, Items) else (node,)
-    names = iter(signature.positional)
-    for value in values:
-        name = next(names, None)
-        if name is None:
-            count = len(signature.positional)
-            takes = f"takes {count} positional argument{'s' if count != 1 else ''}" if count else "takes no argument"
-            hint = ""
-            if isinstance(node, Items) and signature.positional:
-                hint = f"a list holds positional arguments; one that is a list: {{{signature.positional[0]}: [...]}}"
-            problems.append(Problem("unknown-argument", f"{target.name} {takes}", value.span, hint))
-            return
-        yield Scalar(name, value.span), value
+        return list(node)
+    values = node.items if isinstance(node, Items) else (node,)
+    names = signature.positional
+    if len(values) <= len(names):
+        return [(Scalar(name, value.span), value) for name, value in zip(names, values, strict=False)]
+    takes = f"takes {len(names)} positional argument{'s' if len(names) != 1 else ''}" if names else "takes no argument"
+    hint = ""
+    if isinstance(node, Items) and names and check_argument(target.name, names[0], plain(node), target.kind) is None:
+        hint = f"a list holds positional arguments; an argument that is a list: {{{names[0]}: [...]}}"
+    problems.append(Problem("unknown-argument", f"{target.name} {takes}", values[len(names)].span, hint))
+    return None
 
 
 def _unknown_argument(target: _Target, signature: facts.Signature, name: Scalar) -> Problem:
@@ -283,7 +283,7 @@ def _activation(target: _Target, argument: str, node: Node, problems: list[Probl
         if not (lifted and _activation_layer(node.value)):
             layers = [name for name in layer_names() if _activation_layer(name)] if lifted else []
             message = f"there is no activation {node.value[:60]!r}"
-            hint = suggest(node.value, (*facts.activations(), *layers))
+            hint = suggest(node.value, facts.activations()) or suggest(node.value, layers)
             problems.append(Problem("unknown-name", message, node.span, hint))
             return None
         return read_object("layer", node, problems)
