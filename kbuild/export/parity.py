@@ -1,0 +1,215 @@
+"""Does the exported model predict what the model predicts? Asked in a clean process, answered with figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kbuild.errors import ParityError
+from kbuild.model.backend import import_keras
+from kbuild.train.files import write_json
+
+#: dtype of the model's computation → (relative to the largest prediction, absolute) tolerance.
+TOLERANCES = {"float32": (5e-5, 1e-6), "mixed_bfloat16": (5e-2, 1e-2), "mixed_float16": (1e-2, 1e-3)}
+
+#: Predictions are compared at these batch sizes, and at one larger.
+BATCH_SIZES = (1, 7)
+LARGEST = 256
+
+#: Seconds the checking process may take for its job.
+TIMEOUT = 600
+
+
+class CheckProcess:
+    """A Python process that imports TensorFlow while the model trains, then checks one export.
+
+    It is started niced, in a session of its own (so that Ctrl-C on the terminal is not its business), and ends when this
+    process does, for its stdin closes then.
+    """
+
+    def __init__(self) -> None:
+        script = Path(__file__).with_name("check_process.py")
+        self._errors = tempfile.TemporaryFile()
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+        environment["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        self._process = subprocess.Popen(
+            _niced() + [sys.executable, "-I", str(script)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=environment,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> CheckProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def run(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Send the job, wait for the answer.
+
+        Raises:
+            ParityError: the process failed; the message holds the end of its stderr.
+        """
+        assert self._process.stdin and self._process.stdout
+        timer = threading.Timer(TIMEOUT, self._process.kill)
+        timer.start()
+        try:
+            self._process.stdin.write(json.dumps(job) + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        finally:
+            timer.cancel()
+        if not answer.strip():
+            self._process.wait()
+            raise ParityError(f"the exported model cannot be loaded in a clean process:\n{self._tail()}")
+        return dict(json.loads(answer))
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream:
+                try:
+                    stream.close()
+                except BrokenPipeError:
+                    pass
+        self._errors.close()
+
+    def _tail(self) -> str:
+        self._errors.seek(0)
+        lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
+        return "\n".join(f"  {line}" for line in lines[-12:]) or f"  it ended with code {self._process.returncode}"
+
+
+def _niced() -> list[str]:
+    from shutil import which
+
+    nice = which("nice")
+    return [nice, "-n", "19"] if nice else []
+
+
+def check_parity(
+    model: Any,
+    saved_model: Path,
+    inputs: Mapping[str, np.ndarray],
+    process: CheckProcess,
+    report: Path,
+    precision: str = "float32",
+) -> dict[str, Any]:
+    """Compare the predictions of a SavedModel, loaded in `process`, with the model's.
+
+    Args:
+        inputs: input layer → real rows; the first LARGEST are used.
+        report: where the figures go (`parity.json`).
+        precision: the model's dtype policy; it decides the tolerance.
+
+    Returns:
+        Per output the largest absolute and relative difference over all batch sizes, the tolerance, and the share of
+        rows whose largest entry is the same.
+
+    Raises:
+        ParityError: names differ, or predictions beyond the tolerance; the report is written all the same.
+    """
+    from kbuild.export.saved_model import input_names, output_names
+
+    rows = min(LARGEST, len(next(iter(inputs.values()))))
+    sizes = sorted({*(size for size in BATCH_SIZES if size <= rows), rows})
+    given_names = input_names(model)
+    cut = {name: np.ascontiguousarray(inputs[t.name][:rows]) for name, t in zip(given_names, model.inputs)}
+    names = output_names(model)
+    expected = _predict(model, cut, sizes, names)
+    with tempfile.TemporaryDirectory(prefix="kbuild-parity-") as folder:
+        given, written = Path(folder) / "inputs.npz", Path(folder) / "outputs.npz"
+        np.savez(given, **cut)
+        job = {"saved_model": str(saved_model.resolve()), "inputs": str(given), "outputs": str(written),
+               "batch_sizes": sizes}
+        described = process.run(job)
+        with np.load(written, allow_pickle=False) as archive:
+            got = {name: archive[name] for name in archive.files}
+    figures = _compare(expected, got, sizes, names, *TOLERANCES[precision])
+    problems = _signature(described, list(cut), names)
+    problems += [f"{name}: {f['problem']}" for name, f in figures.items() if f["problem"]]
+    parity = {"ok": not problems, "saved_model": saved_model.name, "rows": rows, "batch_sizes": sizes,
+              "signature": {"inputs": described["inputs"], "outputs": described["outputs"]},
+              "outputs": figures, "problems": problems}
+    write_json(report, parity)
+    if problems:
+        raise ParityError("the exported model does not predict what the model predicts: " + "; ".join(problems))
+    return parity
+
+
+def _predict(model: Any, inputs: dict[str, np.ndarray], sizes: list[int], names: list[str]) -> dict[str, np.ndarray]:
+    import_keras()
+    import tensorflow as tf
+
+    function = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
+    exact = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        result = {}
+        for size in sizes:
+            batch = [tf.cast(tf.constant(a[:size]), t.dtype) for a, t in zip(inputs.values(), model.inputs)]
+            outputs = function(batch[0] if len(batch) == 1 else batch)
+            outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+            for name, tensor in zip(names, outputs):
+                result[f"{size}/{name}"] = tf.cast(tensor, "float64").numpy()
+        return result
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(exact)
+
+
+def _signature(described: dict[str, Any], inputs: list[str], outputs: list[str]) -> list[str]:
+    problems = []
+    for what, wanted in (("inputs", inputs), ("outputs", outputs)):
+        if set(described[what]) != set(wanted):
+            found = ", ".join(described[what])
+            problems.append(f"its signature has the {what} {found}, the model has {', '.join(wanted)}")
+        for name, (shape, _) in described[what].items():
+            if shape and shape[0] is not None and what == "inputs":
+                problems.append(f"its input {name} has the fixed batch size {shape[0]}")
+    if described["kbuild"]:
+        problems.append("the checking process imported kbuild")
+    return problems
+
+
+def _compare(
+    expected: dict[str, np.ndarray], got: dict[str, np.ndarray], sizes: list[int], names: list[str], relative: float,
+    absolute: float,
+) -> dict[str, dict[str, Any]]:
+    figures = {}
+    for name in names:
+        figure: dict[str, Any] = {"problem": None, "max_abs": 0.0, "max_rel": 0.0, "same_top": None}
+        for size in sizes:
+            a, b = expected[f"{size}/{name}"], got.get(f"{size}/{name}")
+            if b is None or a.shape != b.shape:
+                shape = "nothing" if b is None else list(b.shape)
+                figure["problem"] = f"at batch size {size} it gives {shape}, the model {list(a.shape)}"
+                break
+            a, b = a.astype("float64"), b.astype("float64")
+            scale = float(np.max(np.abs(a))) if a.size else 0.0
+            tolerance = absolute + relative * scale
+            difference = float(np.max(np.abs(a - b))) if a.size else 0.0
+            figure["tolerance"] = tolerance
+            figure["max_abs"] = max(figure["max_abs"], difference)
+            figure["max_rel"] = max(figure["max_rel"], difference / scale if scale else difference)
+            if a.ndim > 1 and a.shape[-1] > 1:
+                figure["same_top"] = float(np.mean(a.argmax(-1) == b.argmax(-1)))
+            if not difference <= tolerance:
+                figure["problem"] = (f"at batch size {size} predictions differ by {difference:.3g}, "
+                                     f"more than {tolerance:.3g}")
+                break
+        figures[name] = figure
+    return figures

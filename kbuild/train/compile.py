@@ -1,0 +1,86 @@
+"""Settings + model → a compiled Keras model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kbuild.errors import Problem, SpecError
+from kbuild.model.backend import import_keras
+from kbuild.plan.plan import Plan
+from kbuild.spec.train import Chosen, TrainSettings
+from kbuild.train.fused import fuse_adam
+from kbuild.train.losses import Target, resolve_metrics
+from kbuild.train.objects import make_loss, make_metric, make_optimizer
+
+
+def compile_model(model: Any, settings: TrainSettings, plan: Plan, targets: Sequence[Target]) -> None:
+    """`model.compile` with the spec's optimizer, losses and metrics. XLA stays off.
+
+    Raises:
+        SpecError: Keras refuses an argument.
+    """
+    losses = [make_loss(t.loss, t.config, Chosen(t.loss, t.config, t.span)) for t in targets]
+    by_output = resolve_metrics(settings, plan, targets)
+    metrics = [[make_metric(chosen) for chosen in by_output[t.output]] for t in targets]
+    one = len(targets) == 1
+    optimizer = make_optimizer(settings.optimizer)
+    try:
+        model.compile(
+            optimizer=optimizer,
+            loss=losses[0] if one else losses,
+            metrics=metrics[0] if one else metrics,
+            jit_compile=False,
+        )
+    except (TypeError, ValueError) as error:
+        message = f"Keras refuses the training settings: {str(error).strip()[:300]}"
+        raise SpecError([Problem("wrong-type", message, settings.span)]) from error
+    fuse_adam(optimizer)
+
+
+def set_precision(name: str) -> str:
+    """Make `name` the dtype policy of layers built from now on; return the one before."""
+    keras: Any = import_keras()
+    before = keras.config.dtype_policy().name
+    keras.config.set_dtype_policy(name)
+    return str(before)
+
+
+def set_determinism(on: bool) -> None:
+    """Let TensorFlow use deterministic kernels only; it cannot be taken back within a process."""
+    if on:
+        import_keras()
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()
+
+
+def check_class_weight(settings: TrainSettings, targets: Sequence[Target]) -> None:
+    """`class_weight` needs one output with class labels.
+
+    Raises:
+        SpecError: several outputs, no classes, or a class beyond the head's units.
+    """
+    if settings.class_weight is None:
+        return
+    span = settings.place("class_weight")
+    if len(targets) != 1 or targets[0].family not in ("sparse", "categorical", "binary"):
+        raise SpecError([Problem("not-yet", "`class_weight` needs one output and a loss over classes", span)])
+    target = targets[0]
+    if target.family == "binary" and target.units != 1 or target.shape is not None and len(target.shape) != 2:
+        raise SpecError([Problem("not-yet", "`class_weight` needs one label per example", span)])
+    classes = 2 if target.family == "binary" else target.units
+    beyond = [label for label in settings.class_weight if classes is not None and label >= classes]
+    if beyond:
+        message = f"`class_weight` names the class {beyond[0]}, but there are {classes}: 0 to {classes - 1}"
+        raise SpecError([Problem("data", message, span)])
+
+
+def check_augment(settings: TrainSettings, plan: Plan) -> None:
+    """`augment` needs one input.
+
+    Raises:
+        SpecError: several inputs.
+    """
+    if settings.augment and len(plan.inputs) != 1:
+        raise SpecError([Problem("not-yet", "`augment` needs a model with one input", settings.place("augment"))])

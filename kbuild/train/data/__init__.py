@@ -1,0 +1,1 @@
+"""Data settings → checked arrays, resident in memory."""

@@ -1,0 +1,98 @@
+"""Settings + plan → `Data`: read, checked, split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from kbuild.errors import Problem, SpecError
+from kbuild.plan.plan import Plan
+from kbuild.spec.train import DataSettings, TrainSettings
+from kbuild.train.data.arrays import Data, Raw, Split
+from kbuild.train.data.checks import Checker
+from kbuild.train.data.npz import read_npz, read_single
+from kbuild.train.data.packaged import read_digits, read_keras
+from kbuild.train.losses import Target
+
+#: Sets the draws that split apart from those that shuffle: SeedSequence([seed, this]).
+_SPLIT_STREAM = 0x5B117
+
+
+def load_data(settings: TrainSettings, plan: Plan, targets: Sequence[Target], folder: Path, seed: int) -> Data:
+    """Read the data of a spec and check them against the plan.
+
+    Args:
+        targets: of `kbuild.train.losses.resolve_losses`.
+        folder: what paths in the spec are relative to.
+        seed: of the run; it draws the validation share.
+
+    Raises:
+        SpecError: all that is wrong with the arrays.
+    """
+    raw = read_source(settings.data, folder)
+    checker = Checker(raw, plan, targets, settings.data.span)
+    train = checker.split("train", raw.train)
+    test = checker.split("test", raw.test) if raw.test else None
+    checker.finish()
+    notes = list(checker.notes)
+    validation = None
+    if isinstance(settings.validation, DataSettings):
+        validation = load_single(settings.validation, plan, targets, folder, notes)
+    elif settings.validation > 0:
+        train, validation = _share(train, settings, seed)
+    data = Data(train, validation, test)
+    notes.insert(0, ", ".join(f"{split.rows:,} {name}" for name, split in data.splits.items()) + " examples")
+    notes += _absent(train, targets)
+    return Data(train, validation, test, tuple(notes))
+
+
+def read_source(data: DataSettings, folder: Path) -> Raw:
+    """The arrays of a source as they are stored."""
+    if data.kind == "npz":
+        return read_npz(data, folder)
+    return read_keras(data) if data.kind == "keras" else read_digits(data)
+
+
+def load_single(
+    data: DataSettings, plan: Plan, targets: Sequence[Target], folder: Path, notes: list[str], split: str = "validation"
+) -> Split:
+    """One set of examples, checked: a validation file, or a file to evaluate. A set by name gives its test part."""
+    if data.kind == "npz":
+        raw = read_single(data, folder, split)
+        examples = raw.train
+    else:
+        raw = read_source(data, folder)
+        examples = raw.test or raw.train
+    checker = Checker(Raw(raw.origin, examples, None, {(split, *k[1:]): v for k, v in raw.names.items()}),
+                      plan, targets, data.span)
+    checked = checker.split(split, examples)
+    checker.finish()
+    notes.extend(note for note in checker.notes if note not in notes)
+    return checked
+
+
+def _share(train: Split, settings: TrainSettings, seed: int) -> tuple[Split, Split]:
+    """Split off the validation share, drawn by the seed; both parts keep the stored order."""
+    assert isinstance(settings.validation, float)
+    rows = train.rows
+    if rows < 2:
+        message = f"one training example cannot be split for validation (share {settings.validation})"
+        raise SpecError([Problem("data", message, settings.place("validation"), "write `validation: 0`")])
+    count = min(rows - 1, max(1, round(rows * settings.validation)))
+    order = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, _SPLIT_STREAM]))).permutation(rows)
+    return train.take(np.sort(order[count:])), train.take(np.sort(order[:count]))
+
+
+def _absent(train: Split, targets: Sequence[Target]) -> list[str]:
+    """A note for classes that no training example has."""
+    notes = []
+    for target in targets:
+        if target.family == "sparse" and target.units is not None and target.units <= 100_000:
+            seen = np.bincount(train.y[target.output].ravel().clip(0), minlength=target.units)[: target.units]
+            absent = np.flatnonzero(seen == 0)
+            if len(absent):
+                some = ", ".join(map(str, absent[:5])) + (", ..." if len(absent) > 5 else "")
+                notes.append(f"{len(absent)} of {target.units} classes have no training example: {some}")
+    return notes

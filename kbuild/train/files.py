@@ -1,0 +1,82 @@
+"""Writing files whole: to a temporary name beside the target, flushed to disk, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from kbuild.errors import TrainingError
+
+
+@contextmanager
+def naming_failures(path: Path) -> Iterator[None]:
+    """Turn an OSError into a TrainingError that says which file and why."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+            raise TrainingError(f"the disk is full: cannot write {path}") from error
+        raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write_file(path: Path, write: Callable[[BinaryIO], Any], flush: bool = True) -> None:
+    """Call `write` with a binary stream; `path` holds either the old content or all of the new.
+
+    Args:
+        flush: wait until the disk has it; not worth it for what is written anew every epoch.
+
+    Raises:
+        TrainingError: a full disk, or whatever else the system says, with the file's name.
+    """
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    with naming_failures(path):
+        try:
+            with temporary.open("wb") as stream:
+                write(stream)
+                stream.flush()
+                if flush:
+                    os.fsync(stream.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+def write_text(path: Path, text: str, flush: bool = True) -> None:
+    """`write_file` for UTF-8 text."""
+    write_file(path, lambda stream: stream.write(text.encode("utf-8")), flush)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """`write_file` for JSON. NaN and infinities become null, for JSON has neither."""
+    write_text(path, json.dumps(finite(data), indent=1, ensure_ascii=False) + "\n")
+
+
+def finite(data: Any) -> Any:
+    """The same data with None for every float that is not finite, and plain numbers for NumPy's."""
+    if isinstance(data, dict):
+        return {str(key): finite(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [finite(value) for value in data]
+    if hasattr(data, "item") and not isinstance(data, (str, bytes)):
+        data = data.item()
+    if isinstance(data, float) and (data != data or data in (float("inf"), float("-inf"))):
+        return None
+    return data
+
+
+def replace_directory(temporary: Path, target: Path) -> None:
+    """Rename a finished directory onto `target`, which may exist."""
+    with naming_failures(target):
+        old = target.with_name(f".{target.name}.old-{os.getpid()}")
+        if target.exists():
+            os.replace(target, old)
+        os.replace(temporary, target)
+        shutil.rmtree(old, ignore_errors=True)

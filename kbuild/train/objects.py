@@ -1,0 +1,108 @@
+"""`Chosen` → Keras objects: optimizers with their schedules, losses, metrics, callbacks, augmentation layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from kbuild.errors import Problem, SpecError
+from kbuild.model.backend import import_keras
+from kbuild.spec.train import Chosen
+
+#: Callback arguments that are files or directories, and the folder of the run they are kept under.
+_PATHS = {"CSVLogger": ("filename", "logs"), "ModelCheckpoint": ("filepath", "checkpoints"),
+          "TensorBoard": ("log_dir", "logs")}
+_PATH_DEFAULTS = {"TensorBoard": "."}
+
+
+def make(chosen: Chosen, spaces: Sequence[str]) -> Any:
+    """The Keras object, looked up in `spaces` (modules of Keras, by name).
+
+    Raises:
+        SpecError: Keras refuses the arguments; the message is Keras' own.
+    """
+    return _make(chosen.class_name, chosen.config, chosen, spaces)
+
+
+def _make(name: str, config: dict[str, Any], chosen: Chosen, spaces: Sequence[str]) -> Any:
+    keras: Any = import_keras()
+    config = {key: _value(value, chosen) for key, value in config.items()}
+    for space in spaces:
+        module = keras
+        for part in space.split("."):
+            module = getattr(module, part)
+        cls = getattr(module, name, None) or _any_case(module, name)
+        if isinstance(cls, type):
+            try:
+                return cls(**config)
+            except SpecError:
+                raise
+            except Exception as error:
+                message = f"Keras refuses {name}: {str(error).strip()[:300]}"
+                raise SpecError([Problem("wrong-type", message, chosen.span)]) from error
+    raise SpecError([Problem("unknown-name", f"Keras has no {name!r} in {' or '.join(spaces)}", chosen.span)])
+
+
+def _any_case(module: Any, name: str) -> Any:
+    folded = name.replace("_", "").lower()
+    return next((getattr(module, n) for n in dir(module) if n.lower() == folded and n[0].isupper()), None)
+
+
+_NESTED = ("optimizers", "optimizers.schedules", "regularizers", "initializers", "constraints", "losses")
+
+
+def _value(value: Any, chosen: Chosen) -> Any:
+    if isinstance(value, dict) and set(value) == {"class_name", "config"}:
+        return _make(value["class_name"], value["config"] or {}, chosen, _NESTED)
+    if isinstance(value, list):
+        return [_value(one, chosen) for one in value]
+    return value
+
+
+def make_optimizer(chosen: Chosen) -> Any:
+    return make(chosen, ("optimizers",))
+
+
+def make_loss(name: str, config: dict[str, Any], chosen: Chosen) -> Any:
+    return _make(name, config, chosen, ("losses",))
+
+
+def make_metric(chosen: Chosen) -> Any:
+    """A metric; `accuracy` and `crossentropy` stay strings, for Keras resolves them by the shapes."""
+    if chosen.class_name.lower() in ("accuracy", "acc", "crossentropy", "ce") and not chosen.config:
+        return chosen.class_name
+    # Class names of Keras' metrics; a loss function's name such as `mse` is resolved by Keras itself.
+    keras: Any = import_keras()
+    if not chosen.config and not isinstance(getattr(keras.metrics, chosen.class_name, None), type):
+        return chosen.class_name
+    return make(chosen, ("metrics",))
+
+
+def make_callbacks(chosen: Sequence[Chosen], run: Path | None) -> list[Any]:
+    """Callbacks, their files kept under the run directory `run` (None for a dry run: nothing is opened).
+
+    Raises:
+        SpecError: a path that leads out of the run directory.
+    """
+    made = []
+    for one in chosen:
+        config = dict(one.config)
+        if one.class_name in _PATHS:
+            option, folder = _PATHS[one.class_name]
+            path = Path(str(config.get(option, _PATH_DEFAULTS.get(one.class_name, f"{one.class_name}.out"))))
+            if path.is_absolute() or ".." in path.parts or "{" in str(path.parent):
+                message = f"{one.class_name} writes to {str(path)!r}; paths of callbacks stay inside the run directory"
+                hint = f"a relative path is kept under {folder}/ of the run"
+                raise SpecError([Problem("wrong-type", message, one.span, hint)])
+            config[option] = str((run or Path("run")) / folder / path)
+        if "verbose" not in config and one.class_name in ("EarlyStopping", "ReduceLROnPlateau", "ModelCheckpoint"):
+            config["verbose"] = 0
+        made.append(make(Chosen(one.class_name, config, one.span), ("callbacks",)))
+    return made
+
+
+def make_augment(chosen: Sequence[Chosen], seed: int) -> list[Any]:
+    """Augmentation layers, each with a seed of its own that follows from the run's."""
+    return [make(Chosen(c.class_name, {"seed": seed * 1000 + i, **c.config}, c.span), ("layers",))
+            for i, c in enumerate(chosen)]

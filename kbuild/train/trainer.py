@@ -1,0 +1,252 @@
+"""Epochs: callbacks, validation, history, the best model, checkpoints, interruption."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kbuild.errors import Problem, SpecError, TrainingError, suggest
+from kbuild.model.backend import import_keras
+from kbuild.spec.train import TrainSettings
+from kbuild.train import progress as display
+from kbuild.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from kbuild.train.data.arrays import Data
+from kbuild.train.files import naming_failures
+from kbuild.train.interrupt import Interrupted, StopSignal
+from kbuild.train.loop import Chunks, Loop, NonFinite, flat, permutation
+
+#: Callbacks that hook into batches but need no single steps here.
+_CHUNK_SAFE = ("TerminateOnNaN", "TensorBoard", "SwapEMAWeights")
+
+#: Checkpoints may cost at most this share of the time.
+_CHECKPOINT_SHARE = 0.05
+
+
+@dataclass
+class Trainer:
+    """Trains a compiled model for a number of epochs.
+
+    Attributes:
+        loop: of the compiled model, with the training data.
+        callbacks: Keras callbacks.
+        checkpoints: the directory for `last/` and `best.keras`; None keeps nothing.
+        on_epoch: called with the history after every epoch.
+        seed, shuffle: the order of the data is a function of (seed, epoch).
+    """
+
+    loop: Loop
+    data: Data
+    callbacks: list[Any]
+    epochs: int
+    seed: int = 0
+    shuffle: bool = True
+    checkpoints: Path | None = None
+    shown: display.Silent = field(default_factory=display.Silent)
+    on_epoch: Callable[[list[dict[str, float]]], None] = lambda history: None
+
+    def __post_init__(self) -> None:
+        self.progress = Progress()
+        self._saved_at, self._save_cost = time.perf_counter(), 0.0
+        self._list: Any = None
+
+    @property
+    def watched(self) -> str:
+        """The value whose minimum makes the best epoch."""
+        return "val_loss" if self.data.validation else "loss"
+
+    def run(self, resume: bool = False) -> Progress:
+        """Train to the last epoch or until a callback stops.
+
+        Args:
+            resume: go on from `checkpoints/last`.
+
+        Raises:
+            TrainingError: NaN or infinite loss, out of memory, a full disk.
+            Interrupted: Ctrl-C or SIGTERM; a checkpoint is written.
+        """
+        keras: Any = import_keras()
+        model = self.loop.model
+        model.stop_training = False
+        single = any(_acts_on_batches(callback) for callback in self.callbacks)
+        self._list = keras.callbacks.CallbackList(
+            self.callbacks, add_history=True, add_progbar=False, model=model, epochs=self.epochs, steps=self.loop.steps
+        )
+        self._batches = single
+        self.shown.start(self.epochs, self.loop.steps)
+        try:
+            with StopSignal() as stop, naming_failures(self.checkpoints or Path("checkpoints")):
+                self._list.on_train_begin()
+                if resume:
+                    self.progress = load_checkpoint(
+                        self._last(), model, self.callbacks, self.loop.variables
+                    )
+                logs = self._epochs(stop)
+                model.optimizer.finalize_variable_values(model.trainable_weights)
+                self._list.on_train_end(logs)
+                self._save()
+        except BaseException:
+            with suppress(Exception):  # let callbacks close their files; the first error is the one to tell
+                self._list.on_train_end()
+            raise
+        finally:
+            self.shown.close()
+        return self.progress
+
+    def _epochs(self, stop: StopSignal) -> dict[str, float] | None:
+        logs: dict[str, float] | None = None
+        chunks = Chunks(self._batches)
+        while self.progress.epoch < self.epochs and not self.progress.stopped:
+            begun = time.perf_counter()
+            logs = self._epoch(chunks, stop)
+            self.shown.epoch(self.progress.epoch, logs, time.perf_counter() - begun)
+            self.on_epoch(self.progress.history)
+            if stop.requested and self.progress.epoch < self.epochs:
+                self._interrupt()
+            self._save_sometimes()
+        return logs
+
+    def _epoch(self, chunks: Chunks, stop: StopSignal) -> dict[str, float]:
+        """One epoch, or the rest of one."""
+        loop, model, progress, epoch = self.loop, self.loop.model, self.progress, self.progress.epoch
+        if progress.step == 0:
+            model.reset_metrics()
+        self._list.on_epoch_begin(epoch)
+        rows = loop.rows
+        order = loop.order(permutation(self.seed, epoch, rows) if self.shuffle else np.arange(rows))
+        for begin, end in chunks.bounds(progress.step, loop.steps):
+            if self._batches:
+                self._list.on_train_batch_begin(begin)
+            try:
+                progress.step = loop.train_chunk(order, begin, end)
+            except NonFinite as error:
+                raise self._not_finite(epoch, error.step) from None
+            if self._batches:
+                self._list.on_train_batch_end(end - 1, loop.metrics())
+                if model.stop_training:
+                    break
+            if self.shown.live:
+                self.shown.step(epoch + 1, end, loop.metrics())
+            if stop.requested and end < loop.steps:
+                self._interrupt()
+        logs = loop.metrics()
+        if self.data.validation is not None:
+            logs.update(self._validate())
+        rate = float(model.optimizer.learning_rate)
+        progress.history.append({**logs, "learning_rate": rate})
+        progress.epoch, progress.step = epoch + 1, 0
+        self._note_best(logs)
+        self._list.on_epoch_end(epoch, logs)
+        progress.stopped = bool(model.stop_training)
+        return logs
+
+    def _validate(self) -> dict[str, float]:
+        assert self.data.validation is not None
+        self._list.on_test_begin()
+        values = self.loop.evaluate(self.data.validation)
+        self._list.on_test_end(values)
+        for name, value in values.items():
+            if name == "loss" and not math.isfinite(value):
+                message = f"the validation loss is {value} after epoch {self.progress.epoch + 1}"
+                raise TrainingError(f"{message}; try a smaller learning rate, or gradient clipping (clipnorm)")
+        return {f"val_{name}": value for name, value in values.items()}
+
+    def _not_finite(self, epoch: int, step: int) -> TrainingError:
+        value = self.loop.metrics().get("loss", math.nan)
+        word = "infinite" if math.isinf(value) else "not a number (NaN)"
+        return TrainingError(
+            f"the loss became {word} in epoch {epoch + 1}, step {step + 1} of {self.loop.steps}; "
+            "try a smaller learning rate, or gradient clipping (clipnorm)"
+        )
+
+    def _note_best(self, logs: dict[str, float]) -> None:
+        value = logs[self.watched]
+        if self.progress.best is None or value < self.progress.best:
+            self.progress.best, self.progress.best_epoch = value, self.progress.epoch
+            if self.checkpoints:
+                self.progress.best_weights = [np.array(variable) for variable in self.loop.model.variables]
+
+    def _last(self) -> Path:
+        assert self.checkpoints is not None
+        return self.checkpoints / "last" / "state.npz"
+
+    def _save_sometimes(self) -> None:
+        if (time.perf_counter() - self._saved_at) * _CHECKPOINT_SHARE > self._save_cost:
+            self._save()
+
+    def _save(self) -> None:
+        if self.checkpoints is None:
+            return
+        begun = time.perf_counter()
+        if self.progress.best_weights is not None:
+            _save_best(self.loop.model, self.progress.best_weights, self.checkpoints / "best.keras")
+            self.progress.best_weights = None
+        save_checkpoint(self._last(), self.loop.model, self.callbacks, self.progress, self.loop.variables)
+        self._saved_at = time.perf_counter()
+        self._save_cost = self._saved_at - begun
+
+    def _interrupt(self) -> None:
+        self._save()
+        progress = self.progress
+        where = f"in epoch {progress.epoch + 1}, after step {progress.step} of {self.loop.steps}"
+        if progress.step == 0:
+            where = f"after epoch {progress.epoch} of {self.epochs}"
+        raise Interrupted(f"interrupted {where}; a checkpoint is written")
+
+
+def _save_best(model: Any, weights: list[np.ndarray], path: Path) -> None:
+    """Write the model with other weights to `path`, whole or not at all; the model itself stays as it is."""
+    import os
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    now = [np.array(variable) for variable in model.variables]
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        for variable, value in zip(model.variables, weights):
+            variable.assign(value)
+        with naming_failures(path):
+            model.save(temporary, include_optimizer=False)
+            os.replace(temporary, path)
+    finally:
+        for variable, value in zip(model.variables, now):
+            variable.assign(value)
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _acts_on_batches(callback: Any) -> bool:
+    keras: Any = import_keras()
+    if type(callback).__name__ in _CHUNK_SAFE:
+        return False
+    if type(callback).__name__ == "ModelCheckpoint":
+        return callback.save_freq != "epoch"
+    hooks = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "on_batch_end")
+    return any(getattr(type(callback), h) is not getattr(keras.callbacks.Callback, h) for h in hooks)
+
+
+def check_monitors(settings: TrainSettings, loop: Loop, validation: bool) -> None:
+    """Callbacks that watch a value must watch one there is.
+
+    Raises:
+        SpecError: with a suggestion.
+    """
+    names = list(flat(loop.model.get_metrics_result()))
+    names += [f"val_{name}" for name in names] if validation else []
+    problems = []
+    for chosen in settings.callbacks:
+        if chosen.class_name not in ("EarlyStopping", "ReduceLROnPlateau", "ModelCheckpoint"):
+            continue
+        monitor = chosen.config.get("monitor", "val_loss")
+        saves_all = chosen.class_name == "ModelCheckpoint" and not chosen.config.get("save_best_only")
+        if monitor not in names and not saves_all:
+            hint = suggest(monitor, names) or f"there are {', '.join(names)}"
+            message = f"{chosen.class_name} watches {monitor!r}, which this training does not have"
+            problems.append(Problem("unknown-name", message, chosen.span, hint))
+    if problems:
+        raise SpecError(problems)
