@@ -192,16 +192,20 @@ _TABLE: dict[str, dict[str, Any]] = {
     **_each("Resizing CenterCrop RandomCrop", _row("preprocessing", _S.resized, _NONE)),
     **_each(
         "AugMix AutoContrast ContrastLimitedAdaptiveHistogramEqualization Equalization RandAugment RandomBrightness "
-        "RandomColorDegeneration RandomColorJitter RandomContrast RandomElasticTransform RandomErasing RandomFlip "
-        "RandomGaussianBlur RandomGrayscale RandomHue RandomInvert RandomPerspective RandomPosterization "
-        "RandomRotation RandomSaturation RandomSharpness RandomShear RandomTranslation RandomZoom Solarization",
-        _row("preprocessing", _SAME, _NONE),
+        "RandomColorJitter RandomContrast RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur "
+        "RandomGrayscale RandomInvert RandomPerspective RandomPosterization RandomRotation RandomSharpness "
+        "RandomShear RandomTranslation RandomZoom Solarization",
+        _row("preprocessing", _S.images, _NONE),
+    ),
+    **_each(
+        "RandomColorDegeneration RandomHue RandomSaturation",
+        _row("preprocessing", _S.color_images, _NONE),
     ),
     **_each("CutMix MixUp MaxNumBoundingBoxes", _row("preprocessing", None, None)),
     "CategoryEncoding": _row("preprocessing", shapes.category_encoding, _NONE),
     "Discretization": _row("preprocessing", shapes.discretization, _NONE),
     "Hashing": _row("preprocessing", shapes.hashing, _NONE),
-    "HashedCrossing": _row("preprocessing", None, None, **{**_MANY, "most": 2}),
+    "HashedCrossing": _row("preprocessing", shapes.hashed_crossing, _NONE, **{**_MANY, "most": 2}),
     **_each("IntegerLookup StringLookup", _row("preprocessing", shapes.lookup, _NONE)),
     **_each("TextVectorization MelSpectrogram STFTSpectrogram", _row("preprocessing", None, None)),
     "Pipeline": _row("preprocessing", wrappers.pipeline, wrappers.pipeline_weights),
@@ -210,12 +214,12 @@ _TABLE: dict[str, dict[str, Any]] = {
     "Embedding": _row("other", shapes.embedding, weights.embedding),
     "ReversibleEmbedding": _row("other", shapes.embedding, weights.reversible_embedding),
     **_each("LSTM GRU SimpleRNN", _row("other", shapes.recurrent, weights.recurrent)),
-    **_each("ConvLSTM1D ConvLSTM2D ConvLSTM3D", _row("other", None, None)),
+    **_each("ConvLSTM1D ConvLSTM2D ConvLSTM3D", _row("other", _S.conv_lstm, weights.conv_lstm)),
     **_each("LSTMCell GRUCell SimpleRNNCell StackedRNNCells", _row("other", None, None)),
     "RNN": _row("other", wrappers.rnn, wrappers.rnn_weights),
     "Bidirectional": _row("other", wrappers.bidirectional, wrappers.bidirectional_weights),
     "TimeDistributed": _row("other", wrappers.time_distributed, wrappers.time_distributed_weights),
-    "SpectralNormalization": _row("other", None, None),
+    "SpectralNormalization": _row("other", wrappers.wrapped, wrappers.spectral_normalization_weights),
     "Attention": _row("other", shapes.attention, weights.attention, **{**_MANY, "most": 3}),
     "AdditiveAttention": _row("other", shapes.attention, weights.additive_attention, **{**_MANY, "most": 3}),
     "MultiHeadAttention": _row(

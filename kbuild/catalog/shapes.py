@@ -253,6 +253,16 @@ def hashing(call: Call) -> Shape:
     return call.shape if call.args["output_mode"] == "int" else (*call.shape[:-1], call.args["num_bins"])
 
 
+def hashed_crossing(call: Call) -> Shape:
+    """Two inputs of one shape, crossed element by element."""
+    left, right = call.inputs
+    if left[-1] != right[-1]:
+        call.fail(f"needs inputs of one shape. Received: {left} and {right}")
+    if call.args["output_mode"] == "int":
+        return left
+    return _one_hot(left, call.args["num_bins"])
+
+
 def lookup(call: Call) -> Shape | None:
     """IntegerLookup, StringLookup: only the plain index keeps its shape whatever the vocabulary."""
     return call.shape if call.args["output_mode"] == "int" else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kbuild.catalog.dims import Call, Shape, pair
 
 
@@ -139,3 +141,35 @@ def resized(call: Call) -> Shape:
     """Resizing, CenterCrop, RandomCrop: height and width are the arguments'."""
     call.need_rank(4)
     return call.with_spatial((call.args["height"], call.args["width"]), call.shape[call.channel_axis])
+
+
+def images(call: Call) -> Shape:
+    """Augmentation layers: a batch of images keeps its shape.
+
+    Keras takes rank 3 for one image without a batch axis; behind an input of a model that axis is always there.
+    """
+    return call.need_rank(4)
+
+
+def color_images(call: Call) -> Shape:
+    """Augmentation that converts between color spaces: three channels."""
+    shape = call.need_rank(4)
+    if shape[call.channel_axis] not in (3, None):
+        call.fail(f"needs images of 3 channels. Received: {shape}")
+    return shape
+
+
+def conv_step(call: Call) -> Call:
+    """The convolution a ConvLSTM applies to its input at each step."""
+    if len(call.shape) != call.rank + 3:
+        call.fail(f"needs an input of rank {call.rank + 3} (batch, steps, and an image). Received: {call.shape}")
+    return replace(call, inputs=((call.shape[0], *call.shape[2:]),))
+
+
+def conv_lstm(call: Call) -> Shape:
+    """ConvLSTM: the last state, or every state under return_sequences."""
+    step = conv_step(call)
+    if None in step.spatial():
+        call.fail(f"needs defined spatial sizes. Received: {call.shape}")
+    batch, *rest = _convolved(step, call.args["filters"])
+    return (batch, call.shape[1], *rest) if call.args["return_sequences"] else (batch, *rest)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from kbuild.catalog.dims import Call, Weights, product
 from kbuild.catalog.shapes import einsum_parts
+from kbuild.catalog.shapes_spatial import conv_step
 
 
 def none(call: Call) -> Weights:
@@ -115,6 +116,13 @@ def recurrent(call: Call) -> Weights:
     units, features, gates = call.args["units"], call.size(-1), _GATES[call.layer]
     biases = 0 if not call.args["use_bias"] else 2 if call.args.get("reset_after") else 1
     return Weights(gates * units * (features + units + biases))
+
+
+def conv_lstm(call: Call) -> Weights:
+    """Four gates, each with a kernel over the input and one over the state."""
+    gates = 4 * call.args["filters"]
+    kernel = product(call.per_axis("kernel_size")) * (conv_step(call).channels() + call.args["filters"]) * gates
+    return Weights(kernel + _bias(call, gates))
 
 
 def attention(call: Call) -> Weights:

@@ -92,3 +92,21 @@ def rnn(call: Call) -> Shape | None:
 def rnn_weights(call: Call) -> Weights | None:
     layer = _as_layer(call.args["cell"])
     return None if layer is None else _weights(layer, call.shape)
+
+
+#: Where the last axis of a kernel gets its size: the argument of the layer that SpectralNormalization wraps.
+_KERNEL_COLUMNS = {"Dense": "units", "Conv1D": "filters", "Conv2D": "filters", "Conv3D": "filters"} | {
+    "Embedding": "output_dim"
+}
+
+
+def wrapped(call: Call) -> Shape | None:
+    """SpectralNormalization: the shape of the layer inside."""
+    return _shape(call.args["layer"], call.shape)
+
+
+def spectral_normalization_weights(call: Call) -> Weights | None:
+    """The layer's own weights and one vector, not trained, of the columns of its kernel."""
+    nested = call.args["layer"]
+    inner, columns = _weights(nested, call.shape), _KERNEL_COLUMNS.get(nested["class_name"])
+    return inner.plus(Weights(0, nested["config"][columns])) if inner and columns else None

@@ -13,8 +13,7 @@ CASES = json.loads((Path(__file__).parent / "rules.json").read_text())
 
 #: Layers without a shape rule: only Keras knows.
 UNKNOWN = {
-    *("ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "CutMix", "HashedCrossing", "MaxNumBoundingBoxes", "MelSpectrogram"),
-    *("MixUp", "STFTSpectrogram", "SpectralNormalization", "TextVectorization"),
+    *("CutMix", "MixUp", "MaxNumBoundingBoxes", "MelSpectrogram", "STFTSpectrogram", "TextVectorization"),
     *("GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells"),
 }
 
@@ -41,7 +40,14 @@ def nested(keras, value):
 def call(keras, cls, args, shapes):
     """The output shape and the weights of a real layer, called on symbolic inputs."""
     facts = lookup(cls)
-    integers = cls in ("Embedding", "CategoryEncoding", "Hashing", "IntegerLookup", "ReversibleEmbedding")
+    integers = cls in (
+        "Embedding",
+        "CategoryEncoding",
+        "Hashing",
+        "IntegerLookup",
+        "ReversibleEmbedding",
+        "HashedCrossing",
+    )
     dtype = "string" if cls == "StringLookup" else "int32" if integers else None
     inputs = [keras.KerasTensor(tuple(shape), dtype=dtype or "float32") for shape in shapes]
     layer = make(keras, cls, args)

@@ -7,6 +7,7 @@ import pytest
 from kbuild.catalog.layers import ShapeError, lookup
 
 N = None
+RANK4 = "{} needs an input of rank 4 (batch, height, width, channels). Received: {}"
 
 
 @pytest.mark.parametrize(
@@ -80,6 +81,19 @@ N = None
             {"groups": 3},
             [(N, 4)],
             "GroupNormalization cannot split 4 channels into groups=3. Received: (None, 4)",
+        ),
+        (
+            "Conv2DTranspose",
+            {"filters": 1, "kernel_size": 3, "strides": 2, "output_padding": 2},
+            [(N, 4, 4, 1)],
+            "Conv2DTranspose needs output_padding to be less than strides. Received: [2, 2] and [2, 2]",
+        ),
+        ("RandomFlip", {}, [(N, 8, 8)], RANK4.format("RandomFlip", "(None, 8, 8)")),
+        (
+            "RandomHue",
+            {"factor": 0.1},
+            [(N, 8, 8, 1)],
+            "RandomHue needs images of 3 channels. Received: (None, 8, 8, 1)",
         ),
         (
             "EinsumDense",
