@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable
 
 from rich.console import Console
@@ -16,6 +17,12 @@ COLOURS = {"W": "bold", "N": "cyan", "A": "magenta", "D": "yellow", "P": "green"
 
 #: Width where there is no terminal.
 WIDTH = 120
+
+
+def console() -> Console:
+    """The console of stdout: the terminal's width, or `WIDTH` where there is none."""
+    at = Console(highlight=False)
+    return at if at.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=WIDTH)
 
 
 def render(plan: Plan, width: int = WIDTH) -> str:
@@ -139,8 +146,13 @@ def _letters(order: str) -> Text:
     return text
 
 
-def _table(*columns: str) -> Table:
+def plain_table(*columns: str, fixed: tuple[str, ...] = ()) -> Table:
+    """A table without lines; `fixed` columns never wrap."""
     table = Table(box=None, pad_edge=False, header_style="bold", show_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in ("layer", "unit", "order here", "class"))
+        table.add_column(column, overflow="fold", no_wrap=column in fixed)
     return table
+
+
+def _table(*columns: str) -> Table:
+    return plain_table(*columns, fixed=("layer", "unit", "order here", "class"))

@@ -15,6 +15,10 @@ from kbuild.errors import Source, Span
 from kbuild.spec.reader import Mapping, Node, Scalar
 from kbuild.spec.settings import Settings
 from kbuild.spec.train import TrainSettings
+from kbuild.spec.writer import write_yaml
+
+#: The format version this kbuild reads.
+FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +156,10 @@ class Spec:
         return self.path.parent if self.path else Path()
 
     def resolved_text(self) -> str:
-        """The spec as YAML with overrides applied; reads back to the same spec."""
-        from kbuild.spec.writer import write_yaml
+        """The spec as YAML with overrides applied and its name written; reads back to the same spec."""
+        rest = tuple(entry for entry in self.tree if entry[0].value not in ("kbuild", "name"))
+        head = tuple((Scalar(key, self.tree.span), Scalar(value, self.tree.span)) for key, value in self._head())
+        return write_yaml(Mapping((*head, *rest), self.tree.span))
 
-        return write_yaml(self.tree)
+    def _head(self) -> tuple[tuple[str, Any], ...]:
+        return (("kbuild", FORMAT), ("name", self.name))

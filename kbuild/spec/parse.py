@@ -13,15 +13,12 @@ from typing import Any
 
 from kbuild.errors import Problem, Span, suggest
 from kbuild.spec.items import read_blocks, read_items, read_references
-from kbuild.spec.model import InputDecl, Reference, Spec
+from kbuild.spec.model import FORMAT, InputDecl, Reference, Spec
 from kbuild.spec.names import NAME, valid_name
 from kbuild.spec.reader import Items, Mapping, Node, Scalar, kind_of, plain
 from kbuild.spec.resolve import resolve
 from kbuild.spec.settings import read_ordering
 from kbuild.spec.train import read_train
-
-#: The format version this kbuild reads.
-FORMAT = 1
 
 TOP_KEYS = ("kbuild", "name", "vars", "include", "input", "inputs", "outputs", "ordering", "blocks", "layers", "train")
 _DTYPES = ("float32", "float16", "bfloat16", "float64", "int8", "int16", "int32", "int64")

@@ -1,0 +1,5 @@
+"""`python -m kbuild`."""
+
+from kbuild.cli import main
+
+main()

@@ -1,0 +1,95 @@
+"""Commands that only look: no TensorFlow, unless a layer's shape is known to Keras alone."""
+
+from __future__ import annotations
+
+import enum
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from kbuild.cli import options
+from kbuild.errors import InputError
+
+
+class Format(str, enum.Enum):
+    table = "table"
+    json = "json"
+    mermaid = "mermaid"
+
+
+def summarize(
+    source: Annotated[Path, typer.Argument(metavar="SPEC|RUN", help="A spec or a run directory.", show_default=False)],
+    ordering: options.Ordering = None,
+    set_: options.Set = None,
+    format_: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.table,
+    json_: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    debug: options.Debug = False,
+) -> None:
+    """Print the resolved order of the layers and why each stands there.
+
+    For example:  kbuild summarize specs/digits.yaml --ordering W-A-D-N
+    """
+    plan = _plan(source, ordering, set_ or [])
+    if json_ or format_ is Format.json:
+        print(plan.to_json())
+    elif format_ is Format.mermaid:
+        from kbuild.show import mermaid
+
+        print(mermaid.render(plan), end="")
+    else:
+        from kbuild.show import table
+
+        table.show(plan, table.console())
+
+
+def _plan(source, ordering, overrides):  # type: ignore[no-untyped-def]
+    from kbuild.plan.pipeline import compile_spec
+    from kbuild.plan.plan import Plan
+
+    if source.is_dir() and (source / "plan.json").is_file():
+        if ordering is not None or overrides:
+            raise InputError(f"{source} is a finished run; --ordering and --set apply to specs ({source}/spec.yaml)")
+        try:
+            return Plan.from_json((source / "plan.json").read_text(encoding="utf-8"))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{source / 'plan.json'} is damaged: {error}") from error
+    if source.suffix in (".keras", ".h5"):
+        raise InputError(f"{source} is a saved model; this version summarizes specs and runs")
+    _, plan = compile_spec(source, ordering, overrides)
+    if plan.unresolved:
+        classes = ", ".join(sorted({layer.cls for layer in plan.layers if layer.output_shape is None}) or ["a layer"])
+        print(f"only Keras knows the shape behind {classes}: building the model, which takes seconds", file=sys.stderr)
+        from kbuild.model.complete import complete
+
+        plan = complete(plan)
+    return plan
+
+
+def policies(
+    name: Annotated[Optional[str], typer.Argument(help="One policy, in full.", show_default=False)] = None,
+    json_: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """List the named policies, or show one with its source and a drawing.
+
+    For example:  kbuild policies preact
+    """
+    from kbuild import policy as table
+    from kbuild.show import policies as show
+
+    if name is not None and name not in table.BY_NAME:
+        try:
+            table.find(name)
+        except table.OrderError as error:
+            raise InputError(str(error)) from None
+        raise InputError(f"{name} is an order, which needs no name; `kbuild policies` lists the named ones")
+    if json_:
+        chosen = table.POLICIES if name is None else (table.BY_NAME[name],)
+        print(json.dumps([show.as_dict(policy) for policy in chosen], indent=1))
+    elif name is None:
+        show.print_table()
+    else:
+        print(show.in_full(table.BY_NAME[name]), end="")

@@ -1,0 +1,95 @@
+"""The application and what happens to errors."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, NoReturn, Optional
+
+import typer
+
+from kbuild import __version__
+from kbuild.cli import inspect, start, work
+from kbuild.errors import KbuildError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="kbuild",
+    help="Build Keras models from a short YAML spec; one line decides where BN, activation and Dropout stand.",
+    epilog="For example:  kbuild summarize specs/digits.yaml --ordering W-A-D-N",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"kbuild {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        Optional[bool], typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = None,
+) -> None:
+    pass
+
+
+for _command in (
+    work.train,
+    inspect.summarize,
+    inspect.policies,
+    work.evaluate,
+    work.predict,
+    start.init,
+    start.doctor,
+):
+    app.command(no_args_is_help=_command not in (inspect.policies, start.init, start.doctor))(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run kbuild and exit with its code; a traceback is shown only with `--debug`."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    sys.exit(_run(arguments, debug))
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    try:
+        app(args=arguments, prog_name="kbuild")
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 1
+    except KbuildError as error:
+        if debug:
+            traceback.print_exc()
+        _complain(str(error) if "error[" in str(error) else f"error: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe went away; what is left of stdout goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except MemoryError:
+        _complain("error: out of memory")
+        return 1
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        hint = "" if debug else "; --debug shows where"
+        _complain(f"error: kbuild failed: {type(error).__name__}: {error}{hint}")
+        return 1
+    return 0
+
+
+def _complain(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,106 @@
+"""Commands that train, evaluate and predict: TensorFlow from here on."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from kbuild.cli import options
+
+
+def train(
+    spec: options.Spec,
+    ordering: options.Ordering = None,
+    set_: options.Set = None,
+    epochs: Annotated[Optional[int], typer.Option(help="Instead of the spec's.")] = None,
+    batch_size: Annotated[Optional[int], typer.Option(help="Instead of the spec's.")] = None,
+    seed: Annotated[Optional[int], typer.Option(help="Instead of the spec's.")] = None,
+    run_dir: Annotated[Optional[Path], typer.Option(help="The run's directory; runs/NAME-DATE-TIME if not given.")] = None,
+    name: Annotated[Optional[str], typer.Option(help="The run's name, instead of the spec's.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that --run-dir names.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, train and write nothing.")] = False,
+    quiet: options.Quiet = False,
+    json_: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Train, evaluate, export a SavedModel and prove that it predicts the same.
+
+    For example:  kbuild train specs/digits.yaml --ordering W-A-D-N --epochs 5
+    """
+    from kbuild.plan.pipeline import compile_spec
+    from kbuild.show import table
+
+    compiled, plan = compile_spec(spec, ordering, set_ or [])
+    if not quiet:
+        for note in plan.notes:
+            print(f"note: {note}", file=sys.stderr)
+    from kbuild.train import run
+
+    given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+    if dry_run:
+        planned = run.dry_run(compiled, plan, **given)
+        print(json.dumps(planned.to_dict(), indent=1) if json_ else planned.text())
+        return
+    result = run.train(
+        compiled,
+        plan,
+        **given,
+        run_dir=run_dir,
+        name=name,
+        overwrite=overwrite,
+        quiet=quiet,
+        command=sys.argv,
+        summary=table.render(plan),
+    )
+    print(json.dumps(result.to_dict(), indent=1) if json_ else result.text())
+
+
+def evaluate(
+    run: options.Run,
+    data: Annotated[
+        Optional[Path], typer.Option(help="An .npz with x_test and y_test (or x and y), instead of the run's data.")
+    ] = None,
+    best: options.Best = False,
+    quiet: options.Quiet = False,
+    json_: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Evaluate a run's model on its test data, or on a file.
+
+    For example:  kbuild evaluate runs/digits-20261120-101500 --best
+    """
+    from kbuild.train.evaluate import evaluate as measure
+
+    result = measure(run, data, best=best, quiet=quiet)
+    if json_:
+        print(json.dumps(result, indent=1))
+        return
+    for split, metrics in result["metrics"].items():
+        figures = "  ".join(f"{metric} {value:.4f}" for metric, value in metrics.items())
+        print(f"{split:<10} {figures}  ({result['rows'][split]:,} examples)")
+
+
+def predict(
+    run: options.Run,
+    input_: Annotated[Path, typer.Argument(metavar="INPUT", help="An .npz, .npy or .csv file.", show_default=False)],
+    output: Annotated[
+        Optional[Path], typer.Option("--output", "-o", help="A .npy, .csv or .jsonl file; JSON lines on stdout if not given.")
+    ] = None,
+    array: Annotated[Optional[str], typer.Option(help="The array of an .npz to read.")] = None,
+    best: options.Best = False,
+    overwrite: options.Overwrite = False,
+    debug: options.Debug = False,
+) -> None:
+    """Predict for every row of a file.
+
+    For example:  kbuild predict runs/digits-20261120-101500 images.npy -o predictions.csv
+    """
+    from kbuild.train.predict import predict as write
+
+    result = write(run, input_, output, best=best, array=array, overwrite=overwrite)
+    if output is not None:
+        print(f"{result['output']}  ({result['rows']:,} rows)")

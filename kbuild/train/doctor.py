@@ -1,0 +1,84 @@
+"""What is installed, which devices there are, and whether a model can be built and trained here."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from kbuild import __version__
+from kbuild.errors import KbuildError
+
+#: Package → what it is needed for; the first group is required.
+REQUIRED = ("tensorflow", "keras", "numpy", "PyYAML", "typer", "rich", "simpleeval")
+EXTRAS = {"matplotlib": "learning curves (extra report)", "tensorboard": "TensorBoard logs (extra tensorboard)"}
+
+
+@dataclass(frozen=True)
+class Report:
+    """Versions by package (None where missing), devices, and what failed."""
+
+    versions: dict[str, str | None]
+    devices: tuple[str, ...]
+    failures: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"versions": self.versions, "devices": list(self.devices), "failures": list(self.failures)}
+
+    def text(self) -> str:
+        """For people, one fact a line."""
+        lines = [f"{name:<12} {version or _missing(name)}" for name, version in self.versions.items()]
+        lines.append(f"{'devices':<12} {', '.join(self.devices) or 'none'}")
+        lines.append(f"{'cores':<12} {os.cpu_count()}")
+        lines += [f"FAILED: {failure}" for failure in self.failures] or ["everything kbuild needs works"]
+        return "\n".join(lines) + "\n"
+
+
+def _missing(name: str) -> str:
+    return f"not installed; needed for {EXTRAS[name]}" if name in EXTRAS else "MISSING"
+
+
+def examine() -> Report:
+    """Look at this installation; builds, trains and saves nothing bigger than one Dense layer."""
+    versions: dict[str, str | None] = {"kbuild": __version__, "python": platform.python_version()}
+    for name in (*REQUIRED, *EXTRAS):
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None
+    failures = [f"{name} is not installed" for name in REQUIRED if versions[name] is None]
+    if not (3, 10) <= sys.version_info < (3, 14):
+        failures.append(f"Python {versions['python']}: kbuild needs 3.10 to 3.13")
+    devices: tuple[str, ...] = ()
+    try:
+        devices = _devices()
+        _try_step()
+    except KbuildError as error:
+        failures.append(str(error))
+    except Exception as error:
+        failures.append(f"one training step failed: {type(error).__name__}: {error}")
+    return Report(versions, devices, tuple(failures))
+
+
+def _devices() -> tuple[str, ...]:
+    from kbuild.model.backend import import_keras
+
+    import_keras()
+    import tensorflow as tf
+
+    return tuple(device.name.removeprefix("/physical_device:") for device in tf.config.list_physical_devices())
+
+
+def _try_step() -> None:
+    from kbuild.model.backend import import_keras
+    from kbuild.model.lower import build_model
+    from kbuild.plan.pipeline import plan_spec
+    from kbuild.spec.load import parse_spec
+
+    keras = import_keras()
+    model = build_model(plan_spec(parse_spec("input: {shape: [2]}\nlayers: [{Dense: {units: 2, activation: relu}}, {Dense: 1}]")))
+    model.compile(optimizer="adam", loss="mse")
+    model.train_on_batch(keras.ops.ones((2, 2)), keras.ops.ones((2, 1)))
