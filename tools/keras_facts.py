@@ -93,8 +93,11 @@ def signature(cls: type, without: tuple[str, ...] = ()) -> dict[str, Any]:
     return {"aliases": [], "required": required, "optional": optional, "keyword": keyword}
 
 
-def classes(module: Any, excluded: set[str]) -> dict[str, tuple[type, list[str]]]:
-    """Canonical name → class and its other public names, abstract bases left out."""
+def classes(module: Any, excluded: set[str], taken: set[str] | None = None) -> dict[str, tuple[type, list[str]]]:
+    """Canonical name → class and its other public names, abstract bases left out.
+
+    A name in `taken` is not canonical: the initializer Identity is IdentityInitializer, for Identity is a layer.
+    """
     names: dict[type, list[str]] = {}
     for name in dir(module):
         value = getattr(module, name)
@@ -102,7 +105,7 @@ def classes(module: Any, excluded: set[str]) -> dict[str, tuple[type, list[str]]
             names.setdefault(value, []).append(name)
     found = {}
     for cls, public in names.items():
-        capital = [name for name in public if name[0].isupper()]
+        capital = [name for name in public if name[0].isupper() and name not in (taken or ())]
         canonical = cls.__name__ if cls.__name__ in capital else capital[0]
         if canonical not in excluded:
             found[canonical] = (cls, sorted(set(public) - {canonical}))
@@ -147,9 +150,9 @@ def accepts(cls: type, samples: dict[str, Any], argument: str, default: Any) -> 
     return True
 
 
-def object_facts(module: Any, excluded: set[str], strings: dict[str, Any]) -> dict[str, Any]:
+def object_facts(module: Any, excluded: set[str], strings: dict[str, Any], taken: set[str]) -> dict[str, Any]:
     """Facts on the classes of one module; `strings` is Keras' own table of names it resolves."""
-    found = classes(module, excluded)
+    found = classes(module, excluded, taken)
     plain = {re.sub("_", "", name).lower(): name for name in found}
     facts = {}
     for name, (cls, aliases) in found.items():
@@ -173,19 +176,22 @@ def generate() -> dict[str, Any]:
     import keras
     from keras.src import activations, constraints, initializers, losses, metrics, optimizers, regularizers
 
+    def objects(section: str, module: Any, strings: dict[str, Any]) -> dict[str, Any]:
+        return object_facts(module, EXCLUDED[section], strings, taken=set(dir(keras.layers)))
+
     functions = sorted(activations.ALL_OBJECTS_DICT)
     return {
         "keras": keras.__version__,
         "layers": layer_facts(keras),
-        "initializers": object_facts(keras.initializers, EXCLUDED["initializers"], initializers.ALL_OBJECTS_DICT),
-        "regularizers": object_facts(keras.regularizers, EXCLUDED["regularizers"], regularizers.ALL_OBJECTS_DICT),
-        "constraints": object_facts(keras.constraints, EXCLUDED["constraints"], constraints.ALL_OBJECTS_DICT),
+        "initializers": objects("initializers", keras.initializers, initializers.ALL_OBJECTS_DICT),
+        "regularizers": objects("regularizers", keras.regularizers, regularizers.ALL_OBJECTS_DICT),
+        "constraints": objects("constraints", keras.constraints, constraints.ALL_OBJECTS_DICT),
         "activations": functions,
-        "optimizers": object_facts(keras.optimizers, EXCLUDED["optimizers"], optimizers.ALL_OBJECTS_DICT),
-        "schedules": object_facts(keras.optimizers.schedules, EXCLUDED["schedules"], {}),
-        "losses": object_facts(keras.losses, EXCLUDED["losses"], losses.ALL_OBJECTS_DICT),
-        "metrics": object_facts(keras.metrics, EXCLUDED["metrics"], metrics.ALL_OBJECTS_DICT),
-        "callbacks": object_facts(keras.callbacks, EXCLUDED["callbacks"], {}),
+        "optimizers": objects("optimizers", keras.optimizers, optimizers.ALL_OBJECTS_DICT),
+        "schedules": objects("schedules", keras.optimizers.schedules, {}),
+        "losses": objects("losses", keras.losses, losses.ALL_OBJECTS_DICT),
+        "metrics": objects("metrics", keras.metrics, metrics.ALL_OBJECTS_DICT),
+        "callbacks": objects("callbacks", keras.callbacks, {}),
     }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kbuild.errors import CODES, Source, Span
-from kbuild.spec.objects import read_arguments, read_layer_args, read_object
+from kbuild.spec.objects import read_activation, read_arguments, read_layer_args, read_object
 from kbuild.spec.reader import read_text
 
 
@@ -25,6 +25,7 @@ def read(text):
         ("initializer", "{he_normal: {seed: 1}}", {"class_name": "HeNormal", "config": {"seed": 1}}),
         ("initializer", "{HeNormal: }", "HeNormal"),
         ("initializer", "Constant", {"class_name": "Constant", "config": {"value": 0.0}}),
+        ("initializer", "{Identity: {gain: 2.0}}", {"class_name": "IdentityInitializer", "config": {"gain": 2.0}}),
         ("initializer", "{Constant: 0.5}", {"class_name": "Constant", "config": {"value": 0.5}}),
         ("initializer", "{class_name: Ones, config: {}}", {"class_name": "Ones", "config": {}}),
         ("regularizer", "{L2: 0.0001}", {"class_name": "L2", "config": {"l2": 0.0001}}),
@@ -241,6 +242,18 @@ def test_all_problems_of_a_layer_are_found_at_once():
         "wrong-type",
         "wrong-type",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("relu", "relu"),
+        ("PReLU", {"class_name": "PReLU", "config": {}}),
+        ("{ELU: 0.5}", {"class_name": "ELU", "config": {"alpha": 0.5}}),
+    ],
+)
+def test_the_activation_of_a_policy(text, expected):
+    assert read_activation(read(text), []) == expected
 
 
 def test_reading_objects_imports_no_framework():

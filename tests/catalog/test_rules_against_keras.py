@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kbuild.catalog.layers import ShapeError, layer_names, lookup
 
@@ -79,6 +81,25 @@ def test_what_the_rules_refuse_keras_refuses(keras, case):
     assert cls in caught.value.message
     with pytest.raises(Exception):  # noqa: B017, PT011 - ValueError, TypeError and IndexError, as Keras happens to
         call(keras, cls, args, shapes)
+
+
+@given(case=st.sampled_from(CASES["fits"]), data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_other_input_shapes(keras, case, data):
+    """Where a rule accepts an input, Keras accepts it and says the same; a rule fails with ShapeError only."""
+    cls, args, shapes = case
+    size = st.one_of(st.none(), st.integers(1, 9))
+    inputs = tuple(
+        (None, *data.draw(st.one_of(st.just(tuple(shape[1:])), st.lists(size, max_size=4)))) for shape in shapes
+    )
+    facts = lookup(cls)
+    try:
+        expected = facts.shape(args, inputs)
+    except ShapeError:
+        return
+    shape, trainable, total = call(keras, cls, args, inputs)
+    weights = facts.weights(args, inputs)
+    assert (shape, trainable, total) == (expected, weights.trainable, weights.total)
 
 
 def test_every_class_with_a_rule_has_a_case():
