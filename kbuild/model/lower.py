@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from kbuild.catalog.layers import lookup
-from kbuild.errors import InputError, Problem, Span, SpecError
+from kbuild.errors import InputError, Problem, Source, Span, SpecError
 from kbuild.model.backend import import_keras
 from kbuild.model.verify import verify
 from kbuild.plan.plan import Plan, PlannedLayer
@@ -54,12 +54,17 @@ def build_model(plan: Plan, seed: int = 0) -> Any:
             except (ValueError, TypeError, AttributeError, ImportError, NotImplementedError) as error:
                 raise SpecError([_refusal(layer, error)]) from error
     model = keras.Model(
-        inputs=[tensors[layer.name] for layer in plan.inputs],
-        outputs=[tensors[name] for name in plan.outputs],
+        inputs=_one_or_list([tensors[layer.name] for layer in plan.inputs]),
+        outputs=_one_or_list([tensors[name] for name in plan.outputs]),
         name=plan.name,
     )
     verify(plan, model)
     return model
+
+
+def _one_or_list(tensors: list[Any]) -> Any:
+    """Keras' own custom: a model of one input takes a tensor, a model of several a list."""
+    return tensors[0] if len(tensors) == 1 else tensors
 
 
 def _make(keras: Any, layer: PlannedLayer) -> Any:
@@ -96,8 +101,6 @@ def _refusal(layer: PlannedLayer, error: Exception) -> Problem:
     text = f"Keras refuses {layer.name} ({layer.cls}): {message}"
     if place is None:
         return Problem("shape", text)
-    from kbuild.errors import Source
-
     return Problem("shape", text, Span(Source(place.file, ""), place.line, place.column))
 
 

@@ -15,7 +15,7 @@ _CHAIN = {"P", "reshape", "D", "N", "A", "padding", "resize"}
 
 
 def close(graph: Graph) -> None:
-    """Move the N and A from before each head's W to the end of the trunk, and the D of `branch-dropout` with them."""
+    """Put the N and A from before each head's W at the end of the trunk, and the D of `branch-dropout` with them."""
     closed: dict[Node, Node] = {}
     for unit in graph.units:
         if unit.role == "head" and not unit.first:
@@ -30,8 +30,6 @@ def _close(graph: Graph, head: Unit, closed: dict[Node, Node]) -> None:
     letters = [letter for letter in order.value.before if letter in "NA"]
     if closing.value != "auto":
         letters = list(closing.value)
-    for letter in ("N", "A"):
-        _unplace(graph, head, letter)
     chain, trunk = _chain(head.node)
     why = f"closing: {'auto' if closing.value == 'auto' else '-'.join(letters)}"
     by_hand = [node for node in chain if node.unit is None and node.role in ("N", "A")]
@@ -84,18 +82,6 @@ def _root(node: Node) -> Scope:
     while scope.parent is not None:
         scope = scope.parent
     return scope
-
-
-def _unplace(graph: Graph, unit: Unit, letter: str) -> None:
-    """Take a letter before W out again."""
-    node = unit.letters.get(letter)
-    if node is None or letter not in unit.before:
-        return
-    for reader in graph.nodes:
-        _reread(reader, node, node.inputs[0])
-    graph.nodes.remove(node)
-    del unit.letters[letter]
-    unit.before = tuple(kept for kept in unit.before if kept != letter)
 
 
 def _reread(reader: Node, old: Node, new: Node) -> None:

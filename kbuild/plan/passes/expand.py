@@ -130,7 +130,7 @@ class _Expander:
         arguments = self._args(item, place) if facts else None
         sources = self._inputs(item, facts, previous, place)
         if facts is None or arguments is None:
-            self._register(item.beside, previous, place)
+            self._register(item.beside, previous, place, alias=True)
             return previous
         args, spans = dict(arguments.values), arguments.spans
         role = facts.role
@@ -175,7 +175,7 @@ class _Expander:
             scope = inner
             previous = self.items(item.layers, previous, replace(place, scope=inner, names=names))
         if label and previous is not None and times:
-            self._register(item.beside, previous, replace(place, scope=scope.parent or scope))
+            self._register(item.beside, previous, replace(place, scope=scope.parent or scope), alias=True)
         return previous
 
     def use(self, item: UseItem, previous: Node | None, place: Place) -> Node | None:
@@ -215,7 +215,7 @@ class _Expander:
         inner = Scope(place.scope, label)
         chain = (*place.chain, item.block)
         end = self.items(block.layers, previous, replace(place, scope=inner, names=names, trail=trail, chain=chain))
-        self._register(item.beside, end, place)
+        self._register(item.beside, end, place, alias=True)
         return end
 
     def branches(self, item: BranchesItem, previous: Node | None, place: Place) -> Node | None:
@@ -333,7 +333,8 @@ class _Expander:
         """A layer by its full name, the way `summarize` prints it."""
         return next((n for n in self.graph.nodes if n.local and "_" in name and full_name(n.scope, n.local) == name), None)
 
-    def _register(self, beside: Beside, node: Node | None, place: Place) -> None:
+    def _register(self, beside: Beside, node: Node | None, place: Place, alias: bool = False) -> None:
+        """Make a name findable; an `alias` stands for the end of a structure and names no layer."""
         if beside.name is None:
             return
         name = beside.name.value
@@ -346,7 +347,7 @@ class _Expander:
             self._problem("duplicate-name", message, beside.name.span, place, f"the first stands in line {first.line}")
             return
         place.scope.names[name] = node
-        if not node.local:
+        if not alias:
             node.local = name
 
     def _add(self, node: Node, place: Place) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from kbuild.catalog.layers import lookup
@@ -12,6 +11,9 @@ from kbuild.spec.settings import Setting
 
 #: Suffix of a normalization's name; any other class is `_norm`.
 SUFFIXES = {"BatchNormalization": "bn", "LayerNormalization": "ln", "GroupNormalization": "gn"}
+
+#: Suffix of an activation layer of its own class; a function's is its name.
+ACTIVATION_NAMES = {"ReLU": "relu", "LeakyReLU": "leaky_relu", "PReLU": "prelu", "ELU": "elu", "Softmax": "softmax"}
 
 
 def place(graph: Graph) -> None:
@@ -60,7 +62,7 @@ def letter_node(unit: Unit, letter: str, where: str = "") -> Node:
     setting = _decided_by(unit, letter)
     if setting is not None and setting.because != order.because:
         node.settings[letter] = f"{_shown(setting)}, {setting.because}"
-        if setting.because != "default":
+        if setting.because != "default" or letter == "D":
             node.because += f"; {_what(letter)} {_shown(setting)} ({setting.because})"
     unit.letters[letter] = node
     return node
@@ -99,7 +101,7 @@ def _norm(unit: Unit) -> tuple[dict[str, Any], str]:
 def _activation(unit: Unit) -> tuple[dict[str, Any], str]:
     value = unit.activation.value
     if isinstance(value, dict):
-        return value, snake(value["class_name"])
+        return value, ACTIVATION_NAMES.get(value["class_name"], "act")
     return {"class_name": "Activation", "config": {"activation": value}}, value
 
 
@@ -114,11 +116,6 @@ def _pool(unit: Unit) -> tuple[dict[str, Any], str]:
 
 
 LETTERS = {"N": _norm, "A": _activation, "D": _dropout, "P": _pool}
-
-
-def snake(name: str) -> str:
-    """`LeakyReLU` → `leaky_relu`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
 PLACE = Pass("place", place, ("settle",), "every letter that stands is a layer; readers of a unit read its end")

@@ -29,6 +29,7 @@ def settle(graph: Graph) -> None:
             if settings.head and settings.head.value == "auto":
                 _drop(unit, after, [letter for letter in after if letter not in "AP"], "head: letters after W go")
             _head_activation(unit, before, after)
+            _leave_to_closing(unit, before)
         _branch_dropout(unit, before, after)
         _without_place(graph, unit, order)
         unit.before = tuple(letter for letter in before if letter not in unit.elided)
@@ -107,6 +108,15 @@ def _head_activation(unit: Unit, before: list[str], after: list[str]) -> None:
             unit.elided["A"] = "no activation: the head gives logits"
     if unit.activation.value is not None:
         after.insert(0, "A")
+
+
+def _leave_to_closing(unit: Unit, before: list[str]) -> None:
+    """Where A stands before W, the N and A from before the head's W end the trunk: the pass `close` places them."""
+    if "A" in before:
+        before.remove("A")
+        closing = unit.settings.closing
+        if "N" in before and closing is not None and closing.value != "none":
+            before.remove("N")
 
 
 def _branch_dropout(unit: Unit, before: list[str], after: list[str]) -> None:
