@@ -82,7 +82,10 @@ AXES = Checker("an integer or a list of them", lambda value: _integer(value) or 
 VOCABULARY = Checker("a list of the words", _list_of(lambda value: _integer(value) or isinstance(value, str)))
 PLAIN = Checker("a plain value, not a mapping", lambda value: not isinstance(value, dict))
 UNWRITTEN = Checker("null (arrays and quantization are not part of a spec)", lambda value: value is None)
-FACTOR = Checker("a number or a list of two numbers", lambda value: _number(value) or _list_of(_number, 2)(value))
+FACTOR = Checker(
+    "a number from -1 to 1 or a list of two",
+    lambda value: _within(-1, 1)(value) or _list_of(_within(-1, 1), 2)(value),
+)
 TWO_NUMBERS = Checker("a list of two numbers", _list_of(_number, 2))
 NESTED_NUMBERS = Checker("a number or a (nested) list of numbers", lambda value: _nested_numbers(value))
 CONSTANT_OUTPUT = Checker("false (a layer of a spec gives one tensor)", lambda value: value is False)
@@ -183,7 +186,11 @@ ARGUMENTS: dict[str, Checker] = {
     "mean": NESTED_NUMBERS | NULL,
     "variance": NESTED_NUMBERS | NULL,
     "offset": NUMBER | NUMBERS,
-    **_each("factor height_factor width_factor x_factor y_factor", FACTOR),
+    **_each(
+        "factor height_factor width_factor x_factor y_factor brightness_factor contrast_factor saturation_factor "
+        "hue_factor addition_factor threshold_factor",
+        FACTOR,
+    ),
     "value_range": TWO_NUMBERS,
     "tile_grid_size": Checker("a list of two positive integers", _list_of(POSITIVE.accepts, 2)),
     "boundaries": NUMBERS,
@@ -193,6 +200,8 @@ ARGUMENTS: dict[str, Checker] = {
 }
 
 _IMAGE_SCALE = FACTOR
+_BITS = Checker("an integer from 1 to 8", lambda value: _integer(value) and 1 <= value <= 8)
+_LOOKUPS = words("int", "one_hot", "multi_hot", "count", "tf_idf")
 _CATEGORIES = words("one_hot", "multi_hot", "count")
 _INDICES = words("int", "one_hot", "multi_hot", "count")
 _INSTANCES = Checker("a positive integer, or -1 for one group a channel", lambda v: _integer(v) and (v > 0 or v == -1))
@@ -218,6 +227,13 @@ EXCEPTIONS: dict[tuple[str, str], Checker] = {
     ("RandomGaussianBlur", "kernel_size"): _sizes(POSITIVE, 2),
     ("RandomGaussianBlur", "sigma"): FACTOR,
     ("RandomFlip", "mode"): words("horizontal", "vertical", "horizontal_and_vertical"),
+    ("RandomPosterization", "factor"): _sizes(_BITS, 2),
+    ("ReduceLROnPlateau", "factor"): SHARE,
+    ("OrthogonalRegularizer", "factor"): NUMBER,
+    ("IntegerLookup", "output_mode"): _LOOKUPS,
+    ("StringLookup", "output_mode"): _LOOKUPS,
+    ("IntegerLookup", "vocabulary"): INTEGERS | NULL,
+    ("StringLookup", "vocabulary"): Checker("a list of strings", _list_of(STRING.accepts)) | NULL,
     ("CategoryEncoding", "output_mode"): _CATEGORIES,
     ("Discretization", "output_mode"): _INDICES,
     ("Hashing", "output_mode"): _INDICES,

@@ -234,6 +234,8 @@ def _query_value_key(call: Call) -> tuple[Shape, Shape, Shape]:
 
 def category_encoding(call: Call) -> Shape:
     depth = call.args["num_tokens"]
+    if depth is None:
+        call.fail("needs num_tokens")
     if call.args["output_mode"] == "one_hot":
         return _one_hot(call.shape, depth)
     return (*call.shape[:-1], depth)
@@ -241,6 +243,8 @@ def category_encoding(call: Call) -> Shape:
 
 def discretization(call: Call) -> Shape:
     mode, bounds = call.args["output_mode"], call.args["bin_boundaries"]
+    if (bounds is None) == (call.args["num_bins"] is None):
+        call.fail("needs either num_bins or bin_boundaries")
     if mode == "int":
         return call.shape
     depth = call.args["num_bins"] if bounds is None else len(bounds) + 1

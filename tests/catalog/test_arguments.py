@@ -96,6 +96,9 @@ def test_what_the_rules_are_tested_with_passes():
         ("Rescaling", "scale", "255", "a number or a list of numbers"),
         ("Bidirectional", "merge_mode", None, "sum, mul, ave or concat"),
         ("RandomFlip", "mode", "up", "horizontal, vertical or horizontal_and_vertical"),
+        ("RandomRotation", "factor", 30, "a number from -1 to 1 or a list of two"),
+        ("RandomPosterization", "factor", 0.1, "an integer from 1 to 8 or a list of 2 of them"),
+        ("StringLookup", "vocabulary", [1], "a list of strings or null"),
         ("MelSpectrogram", "window", {"a": 1}, "a plain value, not a mapping"),
     ],
 )
