@@ -1,0 +1,151 @@
+"""What is measured: one function per section of the document, each taking the number of repetitions."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.harness import BENCH_PYTHON, ROOT, Figures, Result, in_turn, process, worker
+from benchmarks.report import claim, section, table
+
+PLANNED = (10, 100, 1_000, 10_000)
+
+#: A CNN is slow; a part of MNIST shows as much.
+CNN = ("--rows", 9_600, "--epochs", 4)
+
+
+def find_mnist() -> Path | None:
+    """An MNIST archive: the one shared with this checkout, or Keras' cache."""
+    places = [ROOT.parent / "shared/data/mnist.npz", Path.home() / ".keras/datasets/mnist.npz"]
+    return next((place for place in places if place.is_file()), None)
+
+
+def commands(repetitions: int) -> str:
+    """Whole processes of commands that need no TensorFlow."""
+    with tempfile.TemporaryDirectory() as place:
+        wrong = Path(place) / "wrong.yaml"
+        wrong.write_text("input: {shape: [8]}\nlayers:\n  - Dence: 3\n  - Dense: 10\n", "utf-8")
+        kbuild = [sys.executable, "-m", "kbuild"]
+        contestants: dict[str, Callable[[int], Figures]] = {
+            "import tensorflow": lambda _: process([sys.executable, "-c", "import tensorflow"], 0),
+            "python -c pass": lambda _: process([sys.executable, "-c", "pass"], 0),
+            "kbuild summarize": lambda _: process([*kbuild, "summarize", "specs/digits.yaml"], 0),
+            "kbuild --help": lambda _: process([*kbuild, "--help"], 0),
+            "kbuild policies": lambda _: process([*kbuild, "policies"], 0),
+            "a spec error": lambda _: process([*kbuild, "summarize", str(wrong)], 2),
+        }
+        for run in contestants.values():  # byte code and the disk cache
+            run(0)
+        results = in_turn(contestants, repetitions)
+    reference = results["import tensorflow"].median("seconds")
+    rows = []
+    for name, result in results.items():
+        ratio = result.median("seconds") / reference
+        promised = claim(ratio, 1 / 12, at_most=True) if name.startswith(("kbuild", "a spec")) else ""
+        rows.append([f"`{name}`" if "spec error" not in name else name, f"{ratio:.3f}", f"1/{1 / ratio:.1f}", promised])
+    text = 'Whole processes against `python -c "import tensorflow"`.'
+    return section("Commands", text, table(["process", "time", "", "promised (1/12)"], rows))
+
+
+def _training(contestants: dict[str, Callable[[int], Figures]], promised: dict[str, float], repetitions: int) -> str:
+    results = in_turn(contestants, repetitions)
+    ours = results["kbuild train"].median("images_per_second")
+    rows = []
+    for name, result in results.items():
+        ratio = ours / result.median("images_per_second")
+        rows.append(
+            [
+                name,
+                f"{1 / ratio:.2f}",
+                f"{ratio:.2f}",
+                claim(ratio, promised[name], at_most=False) if name in promised else "",
+                _accuracy(result),
+            ]
+        )
+    columns = ["trainer", "images/s, kbuild = 1", "kbuild is faster by", "promised", "test accuracy, % (seeds)"]
+    return table(columns, rows)
+
+
+def _accuracy(result: Result) -> str:
+    values = [100 * value for value in result.values("accuracy")]
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{spread} ({', '.join(f'{value:.2f}' for value in values)})"
+
+
+def _run(name: str, *words: object, python: str | Path = sys.executable) -> Callable[[int], Figures]:
+    """A training contestant; the repetition's number is the seed."""
+    return lambda seed: worker(name, *words, "--seed", seed, python=python)
+
+
+def mlp(repetitions: int) -> str:
+    """Training `specs/mnist_mlp.yaml`."""
+    title, data = "Training an MLP", find_mnist()
+    if data is None:
+        return section(title, "Skipped: MNIST is neither shared with this checkout nor in Keras' cache.")
+    words = ("--model", "mlp", "--data", data)
+    contestants = {
+        "kbuild train": _run("kbuild_train", *words),
+        "Keras `fit` on NumPy arrays": _run("keras_fit", *words),
+        "bare compiled loop": _run("bare_loop", *words),
+    }
+    without = ""
+    if BENCH_PYTHON.exists():
+        contestants["PyTorch, eager"] = _run("torch_loop", *words, python=BENCH_PYTHON)
+        torch = worker("torch_version", python=BENCH_PYTHON)["version"]
+        without = f" PyTorch {torch}."
+    else:
+        without = " PyTorch is left out: it could not be installed into `.venv-bench`."
+    promised = {"Keras `fit` on NumPy arrays": 1.5, "PyTorch, eager": 1.25, "bare compiled loop": 0.9}
+    text = (
+        "`specs/mnist_mlp.yaml` (784-512-256-10, W-N-A-D, batch 128, Adam) on all of MNIST, four epochs, through the "
+        "trainer of `kbuild train` with its checkpoints and history. The bare loop is one `tf.function` that gathers, "
+        f"differentiates and applies for a whole epoch over resident tensors.{without}"
+    )
+    return section(title, text, _training(contestants, promised, repetitions))
+
+
+def cnn(repetitions: int) -> str:
+    """Training `specs/mnist_cnn.yaml`."""
+    title, data = "Training a CNN", find_mnist()
+    if data is None:
+        return section(title, "Skipped: MNIST is neither shared with this checkout nor in Keras' cache.")
+    words = ("--model", "cnn", "--data", data, *CNN)
+    contestants = {
+        "kbuild train": _run("kbuild_train", *words),
+        "Keras `fit` on NumPy arrays": _run("keras_fit", *words),
+    }
+    text = f"`specs/mnist_cnn.yaml` on the first {CNN[1]} images of MNIST, four epochs. Convolutions take all the time."
+    return section(title, text, _training(contestants, {"Keras `fit` on NumPy arrays": 1.0}, repetitions))
+
+
+def compiling(repetitions: int) -> str:
+    """From a spec to a built model, and planning alone."""
+    rows = []
+    for name in ("mlp", "cnn"):
+        result = in_turn({name: lambda _, name=name: worker("compile_time", name)}, repetitions)[name]
+        ratio = result.median("kbuild") / result.median("keras")
+        rows.append([f"`specs/mnist_{name}.yaml`", f"{ratio:.2f}", claim(ratio, 1.1, at_most=True)])
+    built = table(["spec", "time, by hand in Keras = 1", "promised"], rows)
+
+    runs: dict[str, Callable[[int], Figures]] = {str(n): lambda _, n=n: worker("planning", n) for n in PLANNED}
+    results = in_turn(runs, repetitions)
+    longest = results[str(PLANNED[-1])]
+    rows = []
+    for result in results.values():
+        layers, seconds = result.median("layers"), result.median("seconds")
+        each = (seconds / layers) / (longest.median("seconds") / longest.median("layers"))
+        rows.append([f"{layers:,.0f}", f"{seconds / longest.median('seconds'):.4f}", f"{each:.2f}"])
+    planned = table(["resolved layers", "time", "time per layer"], rows)
+    seconds = longest.median("seconds")
+    text = (
+        "Reading, planning, building and checking a spec against the same model written by hand, in one process with "
+        "TensorFlow loaded. Below it planning alone, which needs no TensorFlow, relative to the longest spec; that one "
+        f"takes {seconds:.1f} s here ({claim(seconds, 2.0, at_most=True)})."
+    )
+    return section("Compiling", text, built, planned)
+
+
+SECTIONS: dict[str, Callable[[int], str]] = {"commands": commands, "mlp": mlp, "cnn": cnn, "compiling": compiling}
