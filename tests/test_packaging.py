@@ -186,29 +186,28 @@ esac
         assert not (checkout / ".venv").exists()
 
 
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of a fresh environment with the wheel, and this environment's packages beside it."""
+    place = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    build = ["wheel", "-qq", "--no-deps", "--no-build-isolation", "-w", str(place), str(ROOT)]
+    subprocess.run([*pip, *build], check=True)
+    (wheel,) = place.glob("kbuild-*.whl")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place / "env")], check=True)
+    python = place / "env/bin/python"
+    subprocess.run([*pip, "--python", str(python), "install", "-qq", "--no-deps", "--no-index", str(wheel)], check=True)
+    where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = subprocess.run([str(python), "-c", where], capture_output=True, text=True, check=True).stdout.strip()
+    # A directory named in a .pth file has its own .pth files left alone, the editable kbuild's among them.
+    beside = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    (Path(site) / "beside.pth").write_text("\n".join(sorted(beside)), "utf-8")
+    return python
+
+
 @pytest.mark.slow
 class TestWheel:
     """The built wheel, installed where no checkout is."""
-
-    @pytest.fixture(scope="class")
-    def python(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """The interpreter of a fresh environment with the wheel, and this environment's packages beside it."""
-        place = tmp_path_factory.mktemp("wheel")
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-        build = ["wheel", "-qq", "--no-deps", "--no-build-isolation", "-w", str(place), str(ROOT)]
-        subprocess.run([*pip, *build], check=True)
-        (wheel,) = place.glob("kbuild-*.whl")
-        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place / "env")], check=True)
-        python = place / "env/bin/python"
-        subprocess.run(
-            [*pip, "--python", str(python), "install", "-qq", "--no-deps", "--no-index", str(wheel)], check=True
-        )
-        where = "import sysconfig; print(sysconfig.get_path('purelib'))"
-        site = subprocess.run([str(python), "-c", where], capture_output=True, text=True, check=True).stdout.strip()
-        # A directory named in a .pth file has its own .pth files left alone, the editable kbuild's among them.
-        beside = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-        (Path(site) / "beside.pth").write_text("\n".join(sorted(beside)), "utf-8")
-        return python
 
     @staticmethod
     def run(tmp_path: Path, *command: str | Path) -> str:
