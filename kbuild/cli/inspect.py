@@ -42,7 +42,7 @@ def summarize(
     else:
         from kbuild.show import table
 
-        table.show(plan, table.console())
+        table.print_plan(plan)
 
 
 def _plan(source, ordering, overrides):  # type: ignore[no-untyped-def]

@@ -25,6 +25,15 @@ def console() -> Console:
     return at if at.is_terminal or "COLUMNS" in os.environ else Console(highlight=False, width=WIDTH)
 
 
+def print_plan(plan: Plan) -> None:
+    """Print the table to stdout, coloured on a terminal."""
+    at = console()
+    if at.is_terminal:
+        show(plan, at)
+    else:
+        print(render(plan, at.width), end="")
+
+
 def render(plan: Plan, width: int = WIDTH) -> str:
     """The table as plain text without colours, lines of at most `width`."""
     stream = io.StringIO()

@@ -20,7 +20,7 @@ def decide_biases(graph: Graph) -> None:
             node.bias_because = written + (f"; {cancelled.name} cancels a bias" if cancelled else "")
         elif cancelled is not None:
             node.args["use_bias"] = False
-            node.bias_because = f"no bias: {cancelled.name} directly behind it has its own (beta)"
+            node.bias_because = f"no bias: {cancelled.name} behind it has beta"
         else:
             node.args["use_bias"] = True
             node.bias_because = f"bias: {_why_kept(node, readers[node], node in outputs)}"
@@ -57,7 +57,7 @@ def _why_kept(node: Node, readers: list[Node], is_output: bool) -> str:
         return f"{reader.name} has no beta" if not reader.args.get("center", True) else f"{reader.name} has another axis"
     if reader.role == "N":
         return f"{reader.name} ({reader.cls}) does not cancel it"
-    return f"{reader.name} follows, no BatchNormalization"
+    return f"{reader.name} follows"
 
 
 BIAS = Pass("bias", decide_biases, ("place", "close", "name"), "every weight layer has its use_bias")

@@ -1,0 +1,101 @@
+"""Tables and help texts in the docs, made from the tables in the code.
+
+`python -m tools.docs_tables` renews every block between `<!-- table: NAME -->` and `<!-- end -->` in README.md and
+docs/; a test holds them current.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from kbuild import errors, policy
+
+ROOT = Path(__file__).parent.parent
+
+
+def _row(*cells: str) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    return "\n".join([_row(*header), _row(*("---" for _ in header)), *(_row(*row) for row in rows)])
+
+
+def policies() -> str:
+    """The named policies."""
+    rows = [(f"`{row.name}`", str(row.order), row.summary, row.source) for row in policy.POLICIES]
+    return _table(("policy", "order", "what it does", "who says so"), rows)
+
+
+def codes() -> str:
+    """The error codes."""
+    return _table(("code", "means"), [(f"`{code}`", text) for code, text in errors.CODES.items()])
+
+
+def limits() -> str:
+    """The named limits on input."""
+    from kbuild.model import lower
+    from kbuild.plan.passes import expand
+    from kbuild.spec import expressions, reader
+
+    found = {**reader.LIMITS, **expressions.LIMITS, **expand.LIMITS, **lower.LIMITS}
+    return _table(("limit", "value"), [(f"`{name}`", f"{value:,}") for name, value in found.items()])
+
+
+def command_names() -> tuple[str, ...]:
+    """The commands of kbuild, in the order of its help."""
+    from kbuild.cli import app
+
+    return tuple(info.name or info.callback.__name__.strip("_") for info in app.registered_commands if info.callback)
+
+
+def commands() -> str:
+    """Every command's help."""
+    parts = []
+    for name in command_names():
+        parts.append(f"## kbuild {name}\n\n```text\n{_help(name)}\n```")
+    return "\n\n".join(parts)
+
+
+def _help(name: str) -> str:
+    import os
+
+    from typer.testing import CliRunner
+
+    from kbuild.cli import app
+
+    os.environ["COLUMNS"] = os.environ["TERMINAL_WIDTH"] = "100"
+    printed = CliRunner().invoke(app, [name, "--help"], prog_name="kbuild").output
+    return "\n".join(line.rstrip() for line in printed.strip().splitlines())
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "policies": policies,
+    "codes": codes,
+    "limits": limits,
+    "commands": commands,
+}
+
+
+def renewed(text: str) -> str:
+    """A page with its generated blocks made anew."""
+
+    def block(match: re.Match[str]) -> str:
+        return f"<!-- table: {match[1]} -->\n{TABLES[match[1]]()}\n<!-- end -->"
+
+    return re.sub(r"<!-- table: ([\w-]+) -->\n.*?<!-- end -->", block, text, flags=re.S)
+
+
+def main() -> None:
+    """Renew every page in place."""
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        text = page.read_text(encoding="utf-8")
+        if renewed(text) != text:
+            page.write_text(renewed(text), encoding="utf-8")
+            print(page.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
