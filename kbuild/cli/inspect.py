@@ -60,8 +60,8 @@ def _plan(source, ordering, overrides):  # type: ignore[no-untyped-def]
         raise InputError(f"{source} is a saved model; this version summarizes specs and runs")
     _, plan = compile_spec(source, ordering, overrides)
     if plan.unresolved:
-        classes = ", ".join(sorted({layer.cls for layer in plan.layers if layer.output_shape is None}) or ["a layer"])
-        print(f"only Keras knows the shape behind {classes}: building the model, which takes seconds", file=sys.stderr)
+        classes = ", ".join(sorted({layer.cls for layer in plan.without_rule}))
+        print(f"only Keras knows the shape or weights of {classes}: building the model takes seconds", file=sys.stderr)
         from kbuild.model.complete import complete
 
         plan = complete(plan)

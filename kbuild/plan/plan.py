@@ -178,6 +178,12 @@ class Plan:
         """Layers whose shape or parameters only Keras knows."""
         return tuple(layer for layer in self.layers if layer.output_shape is None or layer.params is None)
 
+    @property
+    def without_rule(self) -> tuple[PlannedLayer, ...]:
+        """The first of them on every path: what reads them is unresolved for their sake."""
+        unknown = {layer.name for layer in self.unresolved}
+        return tuple(layer for layer in self.unresolved if not unknown.intersection(layer.inputs))
+
     def to_dict(self) -> dict[str, Any]:
         """The JSON contract of `kbuild summarize --format json`."""
         return {
