@@ -41,7 +41,7 @@ CODES: dict[str, str] = {
     "unknown-layer": "no Keras layer class of that name",
     "forbidden-layer": "a layer class that runs code held in its config or reads files of its own",
     "unknown-argument": "an argument the Keras class does not take",
-    "unknown-name": "no Keras object (optimizer, loss, initializer, ...) of that name",
+    "unknown-name": "no Keras object (optimizer, loss, initializer, ...) of that name, or one that a spec cannot use",
     "unknown-policy": "neither a policy name nor an order",
     "bad-order": "an order is letters out of W, N, A, D and P, each at most once, with exactly one W",
     "unknown-reference": "`from` or `outputs` names a layer that is not there",
@@ -143,12 +143,39 @@ def _ordered(problems: Iterable[Problem]) -> list[Problem]:
         span = problem.span
         return (span is None, span.source.name, span.line, span.column) if span else (True, "", 0, 0)
 
-    return sorted(dict.fromkeys(problems), key=place)
+    return sorted(_once(tuple(problems)), key=place)
+
+
+#: Codes whose message holds a computed value: in every round of a repeat the same mistake reads otherwise.
+_OF_VALUES = ("wrong-type", "expression", "shape")
+
+
+def _once(problems: tuple[Problem, ...]) -> Iterable[Problem]:
+    """Each mistake once: not again for every use of a block, every round of a repeat, or a value that has none."""
+    broken = {(problem.span, problem.trail) for problem in problems if problem.code == "expression"}
+    seen: set[object] = set()
+    for problem in problems:
+        place = (problem.span, problem.trail)
+        if problem.code != "expression" and place in broken:
+            continue
+        keys: set[object] = {(problem.code, problem.message, problem.span)}
+        if problem.code in _OF_VALUES and problem.span is not None:
+            keys.add((problem.code, *place))
+        if seen.isdisjoint(keys):
+            yield problem
+        seen |= keys
+
+
+#: A report shows this many problems, and says how many more there are.
+MOST_SHOWN = 100
 
 
 def report(problems: Sequence[Problem]) -> str:
     """Render problems the way compilers do: place, code, message, the line and a caret."""
-    return "\n".join(_render(problem) for problem in problems)
+    lines = [_render(problem) for problem in problems[:MOST_SHOWN]]
+    if len(problems) > MOST_SHOWN:
+        lines.append(f"... and {len(problems) - MOST_SHOWN} more")
+    return "\n".join(lines)
 
 
 def _render(problem: Problem) -> str:
@@ -156,14 +183,21 @@ def _render(problem: Problem) -> str:
     if problem.span is None:
         return head + (f"\n  {problem.hint}" if problem.hint else "")
     lines = [f"{problem.span.place}: {head}", *_excerpt(problem.span, problem.hint)]
-    for span in problem.trail:
-        lines.append(f"{span.place}: used here")
-        lines.extend(_excerpt(span, ""))
+    for number, span in enumerate(problem.trail):
+        left_out = len(problem.trail) - LONGEST_TRAIL
+        if left_out > 0 and number == LONGEST_TRAIL - 1:
+            lines.append(f"... {left_out} more, used in turn ...")
+        if number < LONGEST_TRAIL - 1 or number == len(problem.trail) - 1:
+            lines.append(f"{span.place}: used here")
+            lines.extend(_excerpt(span, ""))
     return "\n".join(lines)
 
 
 #: A line longer than this is cut around the caret, so that a report stays readable.
 LONGEST_LINE = 160
+#: Uses of blocks inside blocks that a report shows: the innermost ones, and the outermost.
+LONGEST_TRAIL = 6
+_CUT = "..."
 
 
 def _excerpt(span: Span, hint: str) -> list[str]:
@@ -171,10 +205,12 @@ def _excerpt(span: Span, hint: str) -> list[str]:
     if not line.strip():
         return [f"  {hint}"] if hint else []
     start = max(0, span.column - 1)
-    shift = max(0, start - LONGEST_LINE // 2) if len(line) > LONGEST_LINE else 0
-    shown = _printable(line[shift : shift + LONGEST_LINE])
-    before = _width(_printable(line[shift:start]))
-    under = max(1, min(span.length, len(line) - start, LONGEST_LINE - (start - shift)))
+    shift = max(0, min(start - LONGEST_LINE // 2, len(line) - LONGEST_LINE))
+    end = shift + LONGEST_LINE
+    left, right = _CUT if shift else "", _CUT if end < len(line) else ""
+    shown = left + _printable(line[shift:end]) + right
+    before = len(left) + _width(_printable(line[shift:start]))
+    under = max(1, min(span.length, len(line) - start, end - start))
     margin = f"{span.line:>3}"
     caret = " " * before + "^" * max(1, _width(_printable(line[start : start + under])))
     return [f"{margin} | {shown}", f"{' ' * len(margin)} | {caret} {hint}".rstrip()]
@@ -189,15 +225,34 @@ def _width(text: str) -> int:
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice that a misspelled word most likely means.
+
+    >>> nearest("layrs", ["name", "layers"])
+    'layers'
+    """
+    by_lower = {choice.lower(): choice for choice in choices}
+    if word.lower() in by_lower:
+        return by_lower[word.lower()]
+    near = difflib.get_close_matches(word[:80].lower(), by_lower, n=1, cutoff=0.6)
+    return by_lower[near[0]] if near else None
+
+
 def suggest(word: str, choices: Iterable[str]) -> str:
     """A hint that names the nearest choice, or an empty string.
 
     >>> suggest("Conv2d", ["Conv2D", "Dense"])
     "did you mean 'Conv2D'?"
     """
-    choices = list(choices)
-    by_lower = {choice.lower(): choice for choice in choices}
-    if word.lower() in by_lower:
-        return f"did you mean '{by_lower[word.lower()]}'?"
-    near = difflib.get_close_matches(word[:80].lower(), by_lower, n=1, cutoff=0.6)
-    return f"did you mean '{by_lower[near[0]]}'?" if near else ""
+    near = nearest(word, choices)
+    return f"did you mean '{near}'?" if near else ""
+
+
+def listing(names: Iterable[str], most: int = 12) -> str:
+    """Names for a hint; where there are many, the first.
+
+    >>> listing(["units", "activation", "use_bias"], most=2)
+    'units, activation, ...'
+    """
+    names = list(names)
+    return ", ".join(names[:most] + ["..."] * (len(names) > most))

@@ -9,6 +9,7 @@ Order('W-N-A-D')
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,7 +59,17 @@ class Order:
 
 
 class OrderError(ValueError):
-    """A text that is not an order; the message says why."""
+    """A text that is neither an order nor a policy.
+
+    Attributes:
+        message: what is wrong.
+        hint: what to do about it, may be empty.
+        code: `bad-order` or `unknown-policy`.
+    """
+
+    def __init__(self, message: str, hint: str = "", code: str = "bad-order"):
+        super().__init__(f"{message}; {hint}" if hint else message)
+        self.message, self.hint, self.code = message, hint, code
 
 
 def parse_order(text: str) -> Order:
@@ -68,16 +79,31 @@ def parse_order(text: str) -> Order:
         OrderError: a letter outside W, N, A, D, P, a letter twice, or not exactly one W.
     """
     letters = tuple(text.split("-")) if "-" in text else tuple(text)
+    if not text.strip("- "):
+        raise OrderError("an order without letters", "for example W-N-A-D")
     for letter in letters:
         if letter not in LETTERS:
+            if meant := _meant(text):
+                raise OrderError(f"{text[:60]!r} is not an order", f"write {meant}")
             known = ", ".join(f"{key} ({word})" for key, word in LETTERS.items())
-            raise OrderError(f"{letter!r} is not a letter of an order; the letters are {known}")
+            raise OrderError(f"{letter[:60]!r} is not a letter of an order", f"the letters are {known}")
     for letter in letters:
         if letters.count(letter) > 1:
-            raise OrderError(f"the letter {letter} stands twice in {text!r}")
+            raise OrderError(f"the letter {letter} stands twice in {text[:60]!r}")
     if "W" not in letters:
         raise OrderError(f"{text!r} holds no W, the weight layer the letters stand around")
     return Order(letters)
+
+
+def _meant(text: str) -> Order | None:
+    """The order in lower case, or with other signs between its letters.
+
+    >>> _meant("w -> n -> a")
+    Order('W-N-A')
+    """
+    letters = tuple(re.sub(r"[^A-Z]", "", text.upper()))
+    good = "W" in letters and set(letters) <= set(LETTERS) and len(set(letters)) == len(letters)
+    return Order(letters) if good else None
 
 
 def looks_like_order(text: str) -> bool:
@@ -255,7 +281,9 @@ def find(text: str) -> tuple[Policy | None, Order]:
         return BY_NAME[text], BY_NAME[text].order
     if looks_like_order(text):
         return None, parse_order(text)
-    if looks_like_order(text.upper()) and not set(text.upper()) - set("WNADP-"):
-        raise OrderError(f"{text!r} is not an order; letters are capitals: {text.upper()!r}")
-    near = suggest(text, BY_NAME)
-    raise OrderError(f"there is no policy {text[:60]!r}" + (f"; {near}" if near else "; `kbuild policies` lists them"))
+    if meant := _meant(text):
+        raise OrderError(f"{text[:60]!r} is not an order", f"write {meant}")
+    if not text.strip("- "):
+        raise OrderError("neither a policy's name nor an order: the text is empty", "for example W-N-A-D")
+    hint = suggest(text, BY_NAME) or "`kbuild policies` lists them"
+    raise OrderError(f"there is no policy {text[:60]!r}", hint, "unknown-policy")

@@ -17,14 +17,22 @@ from typing import Any
 
 import simpleeval
 
-#: The largest magnitude a result may have, and the longest expression, by the name the error shows.
-LIMITS = {"expression-length": 200, "expression-value": 10**15}
+from kbuild.errors import listing, suggest
 
-FUNCTIONS: dict[str, Callable[..., Any]] = {"min": min, "max": max, "round": round, "int": int}
+#: The largest magnitude a result may have, and the longest expression, by the name the error shows.
+LIMITS = {"expression-length": 200, "expression-value": 10**15, "exponent": 64}
 
 
 class ExpressionError(ValueError):
-    """An expression that cannot be evaluated; the message says why."""
+    """An expression that cannot be evaluated; the message says why, the hint what to do."""
+
+    def __init__(self, message: str, hint: str = ""):
+        super().__init__(message)
+        self.hint = hint
+
+
+class _Exceeded(Exception):
+    """A limit exceeded somewhere inside an expression, by name."""
 
 
 def is_expression(value: Any) -> bool:
@@ -44,7 +52,7 @@ def evaluate(text: str, names: Mapping[str, Any]) -> Any:
     if body in names:
         return names[body]
     if len(body) > LIMITS["expression-length"]:
-        raise ExpressionError(f"longer than the limit expression-length ({LIMITS['expression-length']} characters)")
+        raise ExpressionError(f"the expression is longer than {_limit('expression-length')} characters")
     evaluator = simpleeval.SimpleEval(operators=_OPERATORS, functions=FUNCTIONS, names=dict(names))
     evaluator.nodes = {kind: rule for kind, rule in evaluator.nodes.items() if kind in _NODES}
     try:
@@ -54,18 +62,25 @@ def evaluate(text: str, names: Mapping[str, Any]) -> Any:
     except SyntaxError:
         raise ExpressionError(f"{body!r} is not arithmetic") from None
     except simpleeval.NameNotDefined as error:
-        known = ", ".join(sorted(names)) or "none here"
-        raise ExpressionError(f"{error.name!r} is not defined; names: {known}") from None
+        known = f"names here: {listing(sorted(names))}" if names else "`vars` defines names, each from those above it"
+        hint = "`i` is the index of `repeat`, inside it" if error.name == "i" else suggest(error.name, names) or known
+        raise ExpressionError(f"{error.name!r} is not defined", hint) from None
     except simpleeval.FunctionNotDefined as error:
-        raise ExpressionError(f"there is no function {error.func_name!r}; functions: {', '.join(FUNCTIONS)}") from None
-    except (simpleeval.InvalidExpression, simpleeval.FeatureNotAvailable):
-        raise ExpressionError(f"{body!r} is more than arithmetic") from None
+        raise ExpressionError(f"there is no function {error.func_name!r}", f"functions: {listing(FUNCTIONS)}") from None
+    except (simpleeval.InvalidExpression, simpleeval.FeatureNotAvailable, AttributeError, KeyError):
+        raise ExpressionError(f"{body!r} is more than arithmetic", f"it takes {_ALLOWED}") from None
     except ZeroDivisionError:
         raise ExpressionError(f"{body!r} divides by zero") from None
-    except (TypeError, ValueError, KeyError, AttributeError):
-        raise ExpressionError(f"{body!r} mixes values that have no arithmetic") from None
+    except (TypeError, ValueError):
+        raise ExpressionError(f"{body!r} calculates with something that is not a number") from None
+    except _Exceeded as error:
+        raise ExpressionError(f"{body!r} exceeds {_limit(str(error))}") from None
     except (OverflowError, RecursionError, MemoryError):
-        raise ExpressionError(f"{body!r} is too large") from None
+        raise ExpressionError(f"{body!r} exceeds {_limit('expression-value')}") from None
+
+
+def _limit(name: str) -> str:
+    return f"the limit {name} of {LIMITS[name]:,}"
 
 
 @functools.lru_cache(maxsize=4096)
@@ -79,11 +94,33 @@ def _parse(body: str) -> ast.AST:
 
 
 def _bounded(value: Any) -> Any:
-    if isinstance(value, complex) or not isinstance(value, (int, float)):
-        raise ExpressionError("the result is not a number")
+    if not isinstance(value, (int, float)):
+        raise TypeError
     if value != value or abs(value) > LIMITS["expression-value"]:
-        raise ExpressionError(f"the result exceeds the limit expression-value ({LIMITS['expression-value']:.0e})")
+        raise _Exceeded("expression-value")
     return value
+
+
+def _function(name: str, function: Callable[..., Any], least: int, most: int) -> Callable[..., Any]:
+    """`function` of bounded numbers, with a message where there are too few or too many."""
+    takes = "1 number" if most == 1 else f"{least} to {most} numbers"
+
+    def call(*numbers: Any) -> Any:
+        if not least <= len(numbers) <= most:
+            raise ExpressionError(f"{name} takes {takes}, not {len(numbers)}")
+        return function(*map(_bounded, numbers))
+
+    return call
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "min": _function("min", min, 2, 9),
+    "max": _function("max", max, 2, 9),
+    "round": _function("round", round, 1, 2),
+    "int": _function("int", int, 1, 1),
+}
+
+_ALLOWED = "numbers, names, + - * / // % **, comparisons, and min max round int"
 
 
 def _arithmetic(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -92,8 +129,8 @@ def _arithmetic(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any
 
 
 def _power(base: Any, exponent: Any) -> Any:
-    if abs(_bounded(exponent)) > 64:
-        raise ExpressionError("the exponent exceeds 64")
+    if abs(_bounded(exponent)) > LIMITS["exponent"]:
+        raise _Exceeded("exponent")
     return _bounded(_bounded(base) ** exponent)
 
 

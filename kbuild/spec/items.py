@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from kbuild.catalog import facts
 from kbuild.catalog.layers import layer_names
 from kbuild.errors import Problem, suggest
 from kbuild.spec.model import (
@@ -18,8 +19,8 @@ from kbuild.spec.model import (
     ResidualItem,
     UseItem,
 )
-from kbuild.spec.names import valid_name
-from kbuild.spec.reader import Items, Mapping, Node, Scalar, kind_of
+from kbuild.spec.names import meant, valid_name
+from kbuild.spec.reader import Items, Mapping, Node, Scalar, kind_of, plain
 from kbuild.spec.settings import UNIT_KEYS
 
 BESIDE = ("name", "from", *UNIT_KEYS, "when", "with")
@@ -32,7 +33,9 @@ def read_items(node: Node, where: str, problems: Problems) -> tuple[Item, ...]:
     """A list of entries. One entry may stand alone, without the list, only where it is a mapping in `paths`."""
     if not isinstance(node, Items):
         hint = "put a dash before each layer"
-        problems.append(Problem("wrong-type", f"`{where}` takes a list of layers, not {kind_of(node)}", node.span, hint))
+        if not where.startswith("`"):
+            hint = "put it in brackets: [{...}]"
+        problems.append(Problem("wrong-type", f"{where} takes a list of layers, not {kind_of(node)}", node.span, hint))
         return ()
     found = (_item(entry, problems) for entry in node.items)
     return tuple(item for item in found if item is not None)
@@ -66,13 +69,17 @@ def _item(entry: Node, problems: Problems) -> Item | None:
         return None
     structures = [pair for pair in what if pair[0].value in STRUCTURES]
     (head, body), rest = (structures or what)[0], [pair for pair in what if pair is not (structures or what)[0]]
-    for key, _ in rest:
+    signature = facts.signature("layer", head.value)
+    for key, value in rest:
         if key.value in layer_names() or key.value in STRUCTURES:
             message = f"one layer per entry; {head.value!r} stands here already"
             problems.append(Problem("unknown-key", message, key.span, "begin a new entry with a dash"))
-        else:
-            hint = suggest(key.value, BESIDE) or f"keys beside a layer: {', '.join(BESIDE)}"
-            problems.append(Problem("unknown-key", f"{key.value!r} does not stand beside a layer", key.span, hint))
+            continue
+        hint = suggest(key.value, BESIDE) or f"keys beside a layer: {', '.join(key for key in BESIDE if key != 'with')}"
+        if signature is not None and key.value in signature.arguments:
+            hint = f"it is an argument: {head.value}: {{{key.value}: ...}}; or indent it deeper"
+            body = _with_argument(body, key, value)
+        problems.append(Problem("unknown-key", f"{key.value[:60]!r} does not stand beside a layer", key.span, hint))
     beside = _beside(entry, head, problems)
     if head.value == "repeat":
         return _repeat(body, beside, head, problems)
@@ -84,6 +91,13 @@ def _item(entry: Node, problems: Problems) -> Item | None:
         return _use(body, entry.get("with"), beside, head, problems)
     empty = isinstance(body, Scalar) and body.value is None
     return LayerItem(head.value, None if empty else body, beside, head.span)
+
+
+def _with_argument(body: Node, key: Scalar, value: Node) -> Node:
+    """The arguments with one that was written a level too high, so that it is not reported missing as well."""
+    if isinstance(body, Mapping):
+        return Mapping((*body.entries, (key, value)), body.span)
+    return Mapping(((key, value),), key.span) if isinstance(body, Scalar) and body.value is None else body
 
 
 def _beside(entry: Mapping, head: Scalar, problems: Problems) -> Beside:
@@ -113,54 +127,57 @@ class _Body:
 
 def _body(node: Node, what: str, keys: tuple[str, ...], required: tuple[str, ...], problems: Problems) -> _Body | None:
     if not isinstance(node, Mapping):
-        message = f"`{what}` takes a mapping with {', '.join(keys)}, not {kind_of(node)}"
-        problems.append(Problem("wrong-type", message, node.span))
+        message = f"{what} takes a mapping of {', '.join(keys)}, not {kind_of(node)}"
+        hint = f"for example {{{', '.join(f'{key}: ...' for key in required)}}}"
+        problems.append(Problem("wrong-type", message, node.span, hint))
         return None
     for key, _ in node:
         if key.value not in keys:
             hint = suggest(key.value, keys) or f"keys here: {', '.join(keys)}"
-            problems.append(Problem("unknown-key", f"`{what}` has no key {key.value!r}", key.span, hint))
+            problems.append(Problem("unknown-key", f"{what} has no key {key.value[:60]!r}", key.span, hint))
     missing = [key for key in required if node.get(key) is None]
-    for key in missing:
-        problems.append(Problem("missing-key", f"`{what}` needs `{key}`", node.span))
+    for name in missing:
+        if not meant(node, keys, [name]):
+            problems.append(Problem("missing-key", f"{what} needs `{name}`", node.span))
     return None if missing else _Body(node)
 
 
 def _repeat(node: Node, beside: Beside, head: Scalar, problems: Problems) -> Item | None:
-    body = _body(node, "repeat", ("times", "layers"), ("times", "layers"), problems)
+    body = _body(node, "`repeat`", ("times", "layers"), ("times", "layers"), problems)
     if body is None:
         return None
-    layers = read_items(_needed(body, "layers"), "layers", problems)
+    layers = read_items(_needed(body, "layers"), "`layers`", problems)
     return RepeatItem(_needed(body, "times"), layers, beside, head.span)
 
 
 def _branches(node: Node, beside: Beside, head: Scalar, problems: Problems) -> Item | None:
-    body = _body(node, "branches", ("merge", "paths"), ("paths",), problems)
+    body = _body(node, "`branches`", ("merge", "paths"), ("paths",), problems)
     if body is None:
         return None
     paths = _needed(body, "paths")
     if not isinstance(paths, Items) or len(paths.items) < 2:
         message = f"`paths` takes a list of at least two lists of layers, not {kind_of(paths)}"
-        problems.append(Problem("wrong-type", message, paths.span))
+        problems.append(Problem("wrong-type", message, paths.span, "for example [[{Dense: 8}], [{Dense: 8}]]"))
         return None
-    read = tuple(read_items(path, "paths", problems) for path in paths.items)
+    read = tuple(read_items(path, "a path of branches", problems) for path in paths.items)
     return BranchesItem(body.get("merge"), read, beside, head.span)
 
 
 def _residual(node: Node, beside: Beside, head: Scalar, problems: Problems) -> Item | None:
-    body = _body(node, "residual", ("layers", "shortcut", "merge"), ("layers",), problems)
+    body = _body(node, "`residual`", ("layers", "shortcut", "merge"), ("layers",), problems)
     if body is None:
         return None
     shortcut: Any = body.get("shortcut")
     if isinstance(shortcut, Items):
-        path: Any = read_items(shortcut, "shortcut", problems)
+        path: Any = read_items(shortcut, "`shortcut`", problems)
     elif shortcut is None or (isinstance(shortcut, Scalar) and shortcut.value in ("identity", "auto")):
         path = "auto" if shortcut is None else shortcut.value
     else:
         message = f"`shortcut` takes identity, auto or a list of layers, not {kind_of(shortcut)}"
-        problems.append(Problem("wrong-type", message, shortcut.span))
-        return None
-    layers = read_items(_needed(body, "layers"), "layers", problems)
+        hint = suggest(str(plain(shortcut)), ("identity", "auto"))
+        problems.append(Problem("wrong-type", message, shortcut.span, hint))
+        path = "auto"
+    layers = read_items(_needed(body, "layers"), "`layers`", problems)
     return ResidualItem(layers, path, body.get("merge"), beside, head.span)
 
 
@@ -168,10 +185,6 @@ def _use(node: Node, arguments: Node | None, beside: Beside, head: Scalar, probl
     if not isinstance(node, Scalar) or not isinstance(node.value, str):
         problems.append(Problem("wrong-type", f"`use` takes the name of a block, not {kind_of(node)}", node.span))
         return None
-    if arguments is not None and not isinstance(arguments, Mapping):
-        message = f"`with` takes a mapping of parameters to values, not {kind_of(arguments)}"
-        problems.append(Problem("wrong-type", message, arguments.span))
-        arguments = None
     return UseItem(node.value, arguments, beside, node.span)
 
 
@@ -188,7 +201,7 @@ def read_blocks(node: Node | None, problems: Problems) -> dict[str, Block]:
 
 
 def _block(key: Scalar, node: Node, problems: Problems) -> Block | None:
-    body = _body(node, f"block {key.value}", ("params", "layers"), ("layers",), problems)
+    body = _body(node, f"the block {key.value[:60]!r}", ("params", "layers"), ("layers",), problems)
     if not valid_name(key, problems) or body is None:
         return None
     declared: dict[str, Node | None] = {}
@@ -196,15 +209,15 @@ def _block(key: Scalar, node: Node, problems: Problems) -> Block | None:
     if isinstance(params, Mapping):
         for name, default in params:
             if not name.value.isidentifier() or name.value == "i":
-                message = f"{name.value!r} cannot name a parameter: letters, digits and '_', and not `i`"
-                problems.append(Problem("bad-name", message, name.span))
+                rule = "`i` is the index of repeat" if name.value == "i" else "a letter, then letters, digits and '_'"
+                problems.append(Problem("bad-name", f"{name.value[:60]!r} cannot name a parameter", name.span, rule))
                 continue
             required = isinstance(default, Scalar) and default.value == "required" and not default.quoted
             declared[name.value] = None if required else default
     elif params is not None:
         message = f"`params` takes a mapping of names to defaults, not {kind_of(params)}"
         problems.append(Problem("wrong-type", message, params.span, "for example {filters: required, stride: 1}"))
-    return Block(key.value, declared, read_items(_needed(body, "layers"), "layers", problems), key.span)
+    return Block(key.value, declared, read_items(_needed(body, "layers"), "`layers`", problems), key.span)
 
 
 def _needed(body: _Body, key: str) -> Node:

@@ -102,7 +102,7 @@ class UseItem:
     """`use: NAME` with `with: {...}`: a block declared under `blocks`."""
 
     block: str
-    arguments: Mapping | None
+    arguments: Node | None
     beside: Beside
     span: Span
 

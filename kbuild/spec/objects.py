@@ -22,10 +22,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from kbuild.catalog import facts
-from kbuild.catalog.arguments import check_argument, object_kind
+from kbuild.catalog.arguments import LARGEST, check_argument, object_kind
 from kbuild.catalog.layers import FORBIDDEN, layer_names, lookup
-from kbuild.errors import Problem, Span, suggest
-from kbuild.spec.reader import Items, Mapping, Node, Scalar, kind_of, plain
+from kbuild.errors import Problem, Span, listing, nearest, suggest
+from kbuild.spec.names import meant
+from kbuild.spec.reader import Items, Mapping, Node, Scalar, core_value, kind_of, plain
 
 #: Kinds whose bare names stay strings: Keras resolves them itself (and `accuracy` by the loss and the targets).
 _STRINGS = {"initializer", "regularizer", "constraint", "metric"}
@@ -81,7 +82,7 @@ def read_arguments(cls: str, node: Node | None, problems: list[Problem], name_sp
     """
     layer = lookup(cls)
     if layer is None:
-        problems.append(_unknown_layer(cls, name_span))
+        problems.append(unknown_layer(cls, name_span))
         return None
     before = len(problems)
     arguments = _read(_Target("layer", layer.name, name_span), node, problems)
@@ -120,7 +121,7 @@ def read_object(kind: str, node: Node, problems: list[Problem]) -> Any:
     if kind == "metric" and arguments is None and str(word).lower() in _METRIC_WORDS:
         return word
     if kind == "layer" and (word in FORBIDDEN or lookup(word) is None):
-        problems.append(_unknown_layer(word, name.span))
+        problems.append(unknown_layer(word, name.span))
         return None
     signature = facts.signature(kind, word)
     if signature is None:
@@ -159,18 +160,31 @@ def _kind_of(node: Node) -> str:
     return f"a mapping of {len(node)} keys" if isinstance(node, Mapping) else kind_of(node)
 
 
-def _unknown_layer(name: str, span: Span) -> Problem:
+def unknown_layer(name: str, span: Span, also: tuple[str, ...] = ()) -> Problem:
+    """The problem of a name that is no layer class a spec may use; `also` are words that could stand there as well."""
     if name in FORBIDDEN:
         return Problem("forbidden-layer", f"{name} cannot be used in a spec", span, FORBIDDEN[name])
-    choices = (*facts.known_names("layer"), *layer_names())
-    return Problem("unknown-layer", f"there is no layer class {name[:60]!r}", span, suggest(name, choices))
+    hint = suggest(name, (*facts.known_names("layer"), *layer_names(), *also))
+    before, colon, _ = name.partition(":")
+    if colon and lookup(before) is not None:
+        hint = f"put a blank behind the colon: {before}: ..."
+    return Problem(
+        "unknown-layer", f"there is no layer class {name[:60]!r}", span, _without_module("layer", name) or hint
+    )
+
+
+def _without_module(kind: str, name: str) -> str:
+    """A hint for a dotted name whose last part Keras knows, such as `keras.layers.Dense`."""
+    last = name.rpartition(".")[2]
+    return f"write {last}" if last != name and facts.signature(kind, last) is not None else ""
 
 
 def _unknown_name(kind: str, name: str, span: Span) -> Problem:
     if kind == "callback" and name in _FUNCTIONS:
         return Problem("unknown-name", f"{name} cannot be used in a spec", span, _FUNCTIONS[name])
     words = (*facts.known_names(kind), *(_METRIC_WORDS if kind == "metric" else ()))
-    return Problem("unknown-name", f"there is no {kind} {name[:60]!r}", span, suggest(name, words))
+    hint = _without_module(kind, name) or suggest(name, words)
+    return Problem("unknown-name", f"there is no {kind} {name[:60]!r}", span, hint)
 
 
 # Arguments
@@ -194,11 +208,25 @@ def _read(target: _Target, node: Node | None, problems: list[Problem]) -> Argume
         if len(problems) == before:
             arguments.values[argument] = data
             arguments.spans[argument] = value.span
-    for argument in signature.required:
-        if pairs is not None and argument not in written:
-            message = f"{target.name} needs {argument!r}"
-            problems.append(Problem("missing-key", message, target.span, f"{target.name}: {{{argument}: ...}}"))
+    missing = [name for name in signature.required if name not in written]
+    if missing and pairs is not None and not (isinstance(node, Mapping) and _explained(signature, node, missing)):
+        message = f"{target.name} needs {' and '.join(map(repr, missing))}"
+        example = ", ".join(f"{name}: ..." for name in missing)
+        problems.append(Problem("missing-key", message, target.span, f"{target.name}: {{{example}}}"))
     return arguments
+
+
+def _explained(signature: facts.Signature, node: Mapping, missing: list[str]) -> bool:
+    """Whether a key that was reported already is what is missing: misspelled, a merge key, or a layer in its place."""
+    if meant(node, signature.arguments, missing) or node.get("<<") is not None:
+        return True
+    return "layer" in missing and any(_nested(signature, key.value) for key, _ in node)
+
+
+def _nested(signature: facts.Signature, word: str) -> str | None:
+    """The layer class that a word means which stands directly in a wrapper such as Bidirectional."""
+    inside = "layer" in signature.arguments and word not in signature.arguments
+    return (word if lookup(word) is not None else nearest(word, layer_names())) if inside else None
 
 
 def _pairs(
@@ -226,13 +254,24 @@ def _unknown_argument(target: _Target, signature: facts.Signature, name: Scalar)
     hint = suggest(word, signature.arguments)
     if target.kind == "layer" and word == "name":
         hint = "write `name:` beside the layer"
-    elif target.kind == "layer" and word in ("order", "norm", "dropout", "pool", "role", "when", "from"):
+    elif target.kind == "layer" and word in _beside(target.name):
         hint = f"`{word}:` stands beside the layer, not among its arguments"
+    elif word == "<<":
+        hint = "YAML 1.2 has no merge keys; name the shared values under `vars`"
+    elif nested := _nested(signature, word):
+        hint = f"write {{layer: {{{nested}: ...}}}}"
     elif word == "use_bias" and "bias_axes" in signature.arguments:
         hint = f"{target.name} has a bias where `bias_axes` names axes"
     elif not hint:
-        hint = f"it takes {', '.join(signature.arguments)}" if signature.arguments else "it takes no arguments"
+        hint = f"it takes {listing(signature.arguments)}" if signature.arguments else "it takes no arguments"
     return Problem("unknown-argument", f"{target.name} has no argument {word[:60]!r}", name.span, hint)
+
+
+def _beside(cls: str) -> tuple[str, ...]:
+    """What stands beside a layer of that class."""
+    layer = lookup(cls)
+    unit = ("order", "norm", "dropout", "pool", "role") if layer is not None and layer.role == "W" else ()
+    return (*unit, "when", "from")
 
 
 def _value(target: _Target, argument: str, node: Node, problems: list[Problem]) -> Any:
@@ -256,8 +295,33 @@ def _value(target: _Target, argument: str, node: Node, problems: list[Problem]) 
     expected = check_argument(target.name, argument, data, target.kind)
     if expected is not None:
         message = f"{argument!r} of {target.name} must be {expected}, not {kind_of(node)}"
-        problems.append(Problem("wrong-type", message, node.span))
+        problems.append(Problem("wrong-type", message, node.span, _as_meant(target, argument, node)))
     return data
+
+
+def _as_meant(target: _Target, argument: str, node: Node) -> str:
+    """A hint where the value is right but for the way it is written."""
+    if not isinstance(node, Scalar):
+        return ""
+    value = node.value
+    if isinstance(value, int) and abs(value) >= LARGEST:
+        return "numbers stay below 2**63"
+    if isinstance(value, float) and node.span.source.line(node.span.line)[node.span.column - 1 :].startswith("="):
+        return "`//` and int() give whole numbers"
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    elif isinstance(value, str) and node.quoted and value:
+        if value.startswith("="):
+            return f"in quotes it is a string; write {value[:60]}"
+        try:
+            value = core_value(value)
+        except ValueError:
+            return ""
+    elif value in ("no", "off", "No", "Off", "yes", "on", "Yes", "On"):
+        value = value.lower() in ("yes", "on")
+    if value is node.value or check_argument(target.name, argument, value, target.kind) is not None:
+        return ""
+    return f"write {str(value).lower() if isinstance(value, bool) else value}"
 
 
 def _required(target: _Target) -> tuple[str, ...]:

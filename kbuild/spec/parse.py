@@ -7,21 +7,24 @@ use.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping as ReadOnly
+from collections.abc import Mapping as ReadOnly
 from pathlib import Path
 from typing import Any
 
 from kbuild.errors import Problem, Span, suggest
 from kbuild.spec.items import read_blocks, read_items, read_references
 from kbuild.spec.model import FORMAT, InputDecl, Reference, Spec
-from kbuild.spec.names import NAME, valid_name
+from kbuild.spec.names import NAME, meant, valid_name
 from kbuild.spec.reader import Items, Mapping, Node, Scalar, kind_of, plain
 from kbuild.spec.resolve import resolve
-from kbuild.spec.settings import read_ordering
-from kbuild.spec.train import read_train
+from kbuild.spec.settings import ORDERING_KEYS, read_ordering
+from kbuild.spec.train import TRAIN_KEYS, read_train
 
-TOP_KEYS = ("kbuild", "name", "vars", "include", "input", "inputs", "outputs", "ordering", "blocks", "layers", "train")
-_DTYPES = ("float32", "float16", "bfloat16", "float64", "int8", "int16", "int32", "int64")
+TOP_KEYS = ("kbuild", "name", "vars", "input", "inputs", "outputs", "ordering", "blocks", "layers", "train")
+#: Keys of later versions: refused, never ignored.
+LATER_KEYS = ("include",)
+_INPUT_KEYS = ("shape", "dtype")
+_DTYPES: tuple[str, ...] = ("float32", "float16", "bfloat16", "float64", "int8", "int16", "int32", "int64")
 _DTYPES += ("uint8", "uint16", "uint32", "uint64", "bool", "string")
 
 
@@ -36,15 +39,20 @@ def parse(tree: Node, path: Path | None, problems: list[Problem]) -> Spec | None
     Returns:
         The spec, with what could be read where problems were found, or None where nothing could.
     """
+    if isinstance(tree, Scalar) and tree.value is None:
+        message, hint = "there is nothing in the file but comments", "`kbuild init` writes a starter spec"
+        problems.append(Problem("file", message, Span(tree.span.source, 1, 1), hint))
+        return None
     if not isinstance(tree, Mapping):
-        problems.append(
-            Problem("wrong-type", f"a spec is a mapping with keys such as input and layers, not {kind_of(tree)}", tree.span)
-        )
+        message = f"a spec is a mapping with keys such as `input` and `layers`, not {kind_of(tree)}"
+        problems.append(Problem("wrong-type", message, tree.span))
         return None
     for key, _ in tree:
-        if key.value not in TOP_KEYS:
-            hint = suggest(key.value, TOP_KEYS) or f"keys here: {', '.join(TOP_KEYS)}"
-            problems.append(Problem("unknown-key", f"a spec has no key {key.value!r}", key.span, hint))
+        if key.value in LATER_KEYS:
+            problems.append(Problem("not-yet", f"`{key.value}` is not part of this version", key.span))
+        elif key.value not in TOP_KEYS:
+            message = f"a spec has no key {key.value[:60]!r}"
+            problems.append(Problem("unknown-key", message, key.span, _belongs(key.value)))
     _version(tree.get("kbuild"), problems)
     names = _vars(tree.get("vars"), problems)
     train = tree.get("train")
@@ -62,6 +70,14 @@ def parse(tree: Node, path: Path | None, problems: list[Problem]) -> Spec | None
         layers=_layers(tree, problems),
         train=None if train is None else read_train(resolve(train, names, problems), problems),
     )
+
+
+def _belongs(key: str) -> str:
+    """A hint for a key that means nothing at the top of a spec."""
+    for section, keys in (("train", TRAIN_KEYS), ("ordering", ("policy", "order", *ORDERING_KEYS))):
+        if key in keys:
+            return f"`{key}` stands under `{section}`"
+    return suggest(key, TOP_KEYS) or f"keys here: {', '.join(TOP_KEYS)}"
 
 
 def _version(node: Node | None, problems: list[Problem]) -> None:
@@ -83,14 +99,18 @@ def _vars(node: Node | None, problems: list[Problem]) -> dict[str, Any]:
     if node is None:
         return names
     if not isinstance(node, Mapping):
-        problems.append(Problem("wrong-type", f"vars takes a mapping of names to values, not {kind_of(node)}", node.span))
+        message = f"`vars` takes a mapping of names to values, not {kind_of(node)}"
+        problems.append(Problem("wrong-type", message, node.span, "for example {width: 32}"))
         return names
     for key, value in node:
         if not key.value.isidentifier() or key.value == "i":
-            why = "`i` is the index of repeat" if key.value == "i" else "a var is a letter, then letters, digits and '_'"
-            problems.append(Problem("bad-name", f"{key.value!r} cannot name a var: {why}", key.span))
+            why = "`i` is the index of repeat" if key.value == "i" else "a letter, then letters, digits and '_'"
+            problems.append(Problem("bad-name", f"{key.value[:60]!r} cannot name a var", key.span, why))
             continue
-        names[key.value] = plain(resolve(value, names, problems))
+        before = len(problems)
+        found = plain(resolve(value, names, problems))
+        # A stand-in, so that what uses the name is not reported again.
+        names[key.value] = found if len(problems) == before else 1
     return names
 
 
@@ -101,51 +121,54 @@ def _inputs(tree: Mapping, names: ReadOnly[str, Any], problems: list[Problem]) -
         assert key is not None
         problems.append(Problem("unknown-key", "`input` and `inputs` exclude each other", key.span, "keep one"))
     if one is not None:
-        return tuple(_input("input", resolve(one, names, problems), problems))
+        return (_input("input", resolve(one, names, problems), problems, one.span),)
     if many is None:
         hint = "for example  input: {shape: [28, 28, 1]}"
-        problems.append(Problem("missing-key", "a spec needs `input` or `inputs`", tree.span, hint))
-        return ()
+        if not meant(tree, TOP_KEYS, ("input", "inputs")):
+            problems.append(Problem("missing-key", "a spec needs `input` or `inputs`", tree.span, hint))
+        return (InputDecl("input", (), "float32", tree.span),)
     if not isinstance(many, Mapping) or not many.entries:
         expected = "a mapping of names to {shape: [...]}"
-        problems.append(Problem("wrong-type", f"inputs takes {expected}, not {kind_of(many)}", many.span))
-        return ()
-    found: list[InputDecl] = []
-    for key, value in many:
-        if valid_name(key, problems):
-            found.extend(_input(key.value, resolve(value, names, problems), problems, key.span))
-    return tuple(found)
+        what = "an empty one" if isinstance(many, Mapping) else kind_of(many)
+        problems.append(Problem("wrong-type", f"`inputs` takes {expected}, not {what}", many.span))
+        return (InputDecl("input", (), "float32", many.span),)
+    for key, _ in many:
+        valid_name(key, problems)
+    return tuple(_input(key.value, resolve(value, names, problems), problems, key.span) for key, value in many)
 
 
-def _input(name: str, node: Node, problems: list[Problem], span: Span | None = None) -> Iterable[InputDecl]:
+def _input(name: str, node: Node, problems: list[Problem], span: Span) -> InputDecl:
+    """One input; where something is wrong, a stand-in of that name, so that layers can still be read."""
+    stand_in = InputDecl(name, (), "float32", span)
     if not isinstance(node, Mapping):
         message = f"an input is a mapping, not {kind_of(node)}"
         problems.append(Problem("wrong-type", message, node.span, "for example {shape: [28, 28, 1]}"))
-        return
+        return stand_in
     for key, _ in node:
-        if key.value not in ("shape", "dtype"):
-            hint = suggest(key.value, ("shape", "dtype")) or "keys here: shape, dtype"
-            problems.append(Problem("unknown-key", f"an input has no key {key.value!r}", key.span, hint))
+        if key.value not in _INPUT_KEYS:
+            hint = suggest(key.value, _INPUT_KEYS) or f"keys here: {', '.join(_INPUT_KEYS)}"
+            problems.append(Problem("unknown-key", f"an input has no key {key.value[:60]!r}", key.span, hint))
     shape = node.get("shape")
     if shape is None:
         message = f"the input {name!r} needs a shape"
-        problems.append(Problem("missing-key", message, node.span, "for example shape: [28, 28, 1]"))
-        return
-    sizes = plain(shape)
-    expected = "a list of positive integers (null where free), without the batch axis"
-    if not isinstance(sizes, list) or not all(s is None or (type(s) is int and 0 < s <= 2**31) for s in sizes):
-        at = next((i.span for i in getattr(shape, "items", ()) if not _size(i)), shape.span)
-        problems.append(Problem("wrong-type", f"shape takes {expected}", at))
-        return
-    if len(sizes) > 8:
+        if not meant(node, _INPUT_KEYS, ("shape",)):
+            problems.append(Problem("missing-key", message, node.span, "for example shape: [28, 28, 1]"))
+        return stand_in
+    if not isinstance(shape, Items) or not all(map(_size, shape.items)):
+        wrong = next((item for item in shape.items if not _size(item)), shape) if isinstance(shape, Items) else shape
+        expected = "a list of positive integers (null where free), without the batch axis"
+        hint = f"write [{plain(wrong)}]" if wrong is shape and _size(shape) and plain(shape) else ""
+        problems.append(Problem("wrong-type", f"`shape` takes {expected}, not {kind_of(wrong)}", wrong.span, hint))
+        return stand_in
+    if len(shape.items) > 8:
         problems.append(Problem("limit", "a shape of more axes than the limit input-rank (8)", shape.span))
-        return
+        return stand_in
     dtype = node.get("dtype")
-    if dtype is not None and plain(dtype) not in _DTYPES:
+    if dtype is not None and (not isinstance(dtype, Scalar) or dtype.value not in _DTYPES):
         hint = suggest(str(plain(dtype)), _DTYPES) or f"dtypes: {', '.join(_DTYPES)}"
-        problems.append(Problem("wrong-type", f"dtype takes a Keras dtype, not {kind_of(dtype)}", dtype.span, hint))
-        dtype = None
-    yield InputDecl(name, tuple(sizes), plain(dtype) if dtype else "float32", span or node.span)
+        problems.append(Problem("wrong-type", f"`dtype` takes a Keras dtype, not {kind_of(dtype)}", dtype.span, hint))
+        return stand_in
+    return InputDecl(name, tuple(plain(shape)), plain(dtype) if dtype else "float32", span)
 
 
 def _size(node: Node) -> bool:
@@ -162,9 +185,9 @@ def _layers(tree: Mapping, problems: list[Problem]) -> tuple[Any, ...]:
     node = tree.get("layers")
     if node is None:
         hint = "for example  layers: [{Dense: 10}]"
-        problems.append(Problem("missing-key", "a spec needs `layers`", tree.span, hint))
+        if not meant(tree, TOP_KEYS, ("layers",)):
+            problems.append(Problem("missing-key", "a spec needs `layers`", tree.span, hint))
         return ()
     if isinstance(node, Items) and not node.items:
         problems.append(Problem("missing-head", "`layers` is empty: there is nothing to build", node.span))
-    return read_items(node, "layers", problems)
-
+    return read_items(node, "`layers`", problems)

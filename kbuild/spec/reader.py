@@ -23,7 +23,7 @@ import yaml
 from kbuild.errors import Problem, Source, Span, SpecError
 
 #: Bounds on the input, by the name the error shows.
-LIMITS = {"file-size": 4_000_000, "depth": 64, "nodes": 1_000_000, "alias-expansion": 100_000}
+LIMITS = {"file-size": 4_000_000, "depth": 64, "nodes": 1_000_000, "alias-expansion": 100_000, "digits": 1_000}
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -92,6 +92,8 @@ def core_value(text: str) -> Any:
         return _WORDS[text]
     if text[0] not in "+-.0123456789":
         return text
+    if len(text) > LIMITS["digits"] and (_INT.match(text) or _OCTAL.match(text) or _HEX.match(text)):
+        raise ValueError
     if _INT.match(text):
         return int(text)
     if _OCTAL.match(text):
@@ -115,10 +117,10 @@ def kind_of(node: Node) -> str:
     if isinstance(node, Mapping):
         return "a mapping"
     if isinstance(node, Items):
-        return "a list"
+        return f"a list of {len(node.items)}" if node.items else "an empty list"
     value = node.value
     if value is None:
-        return "nothing"
+        return "an empty value"
     if isinstance(value, str):
         return f"the string {value[:60]!r}"
     if isinstance(value, bool):
@@ -183,17 +185,55 @@ def read_text(text: str, name: str) -> Node:
         return _Builder(source).build()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        what = " ".join(part for part in (error.context, error.problem) if part)
         span = Span(source, mark.line + 1, mark.column + 1) if mark else Span(source, 1, 1)
-        _fail("yaml", what, span)
+        _fail("yaml", *_in_words(error, source, span))
     except yaml.reader.ReaderError as error:
         at = error.position if isinstance(error.position, int) else 0
         before = text[:at]
         span = Span(source, before.count("\n") + 1, len(before) - before.rfind("\n"))
-        _fail("yaml", f"a character that YAML does not allow ({error.reason})", span)
+        found = f"U+{ord(text[at]):04X}" if at < len(text) else "one"
+        _fail("yaml", f"a character that YAML does not allow: {found}", span)
     except yaml.YAMLError as error:  # pragma: no cover - PyYAML raises only the two above
         _fail("yaml", str(error), Span(source, 1, 1))
     raise AssertionError("unreachable")
+
+
+#: What PyYAML says → what it means to someone who wrote a spec, and what to do.
+_WORDS_OF_YAML = {
+    "mapping values are not allowed in this context": (
+        "a ':' where no mapping can begin",
+        "one `key: value` a line, with a blank behind ':'; text that holds ': ' needs quotes",
+    ),
+    "found character that cannot start any token": (
+        "a character that nothing can begin with",
+        "put the text in quotes",
+    ),
+    "did not find expected '-' indicator": ("an entry of a list begins with '-'", "indent it as the entries before it"),
+    "did not find expected key": ("a key does not stand where the keys before it do", "indent it as they are"),
+    "did not find expected ',' or '}'": ("expected ',' or '}'", ""),
+    "did not find expected ',' or ']'": ("expected ',' or ']'", ""),
+    "found unexpected end of stream": ("the text ends inside it", ""),
+    "found unknown escape character": ("no such escape after '\\'", "in single quotes '\\' stands for itself"),
+    "found duplicate anchor": ("an anchor of that name stands already", ""),
+}
+
+
+def _in_words(error: yaml.MarkedYAMLError, source: Source, span: Span) -> tuple[str, Span, str]:
+    """The message, place and hint of a syntax error; what was not closed is where the reader has to look."""
+    what, begun = error.problem or error.context or "not YAML", error.context_mark
+    message, hint = _WORDS_OF_YAML.get(what, (what, ""))
+    if source.line(span.line)[span.column - 1 : span.column] == "\t":
+        return "a tab cannot indent", span, "indent with blanks"
+    opened = (error.context or "").removeprefix("while parsing a ").removeprefix("while scanning a ")
+    if begun is not None and opened in ("flow mapping", "flow sequence", "quoted scalar", "double-quoted scalar"):
+        sign = source.line(begun.line + 1)[begun.column : begun.column + 1]
+        if what == "found unexpected end of stream" or not source.line(span.line).strip():
+            return f"{sign} is never closed", Span(source, begun.line + 1, begun.column + 1), ""
+        if opened.startswith("flow"):
+            hint = f"the {sign} of line {begun.line + 1} is not closed before this"
+    elif begun is not None and begun.line + 1 != span.line and hint.startswith("indent"):
+        hint += f" (from line {begun.line + 1})"
+    return message, span, hint
 
 
 def _top(name: str) -> Span:
@@ -253,7 +293,8 @@ class _Builder:
         if self.problems:
             raise SpecError(self.problems)
         if root is None:
-            _fail("file", "the file holds no YAML, only comments", Span(self.source, 1, 1))
+            hint = "`kbuild init` writes a starter spec"
+            _fail("file", "there is nothing in the file but comments", Span(self.source, 1, 1), hint)
         assert root is not None
         return root
 
@@ -284,7 +325,8 @@ class _Builder:
 
     def _tag(self, event: Any) -> None:
         if event.tag is not None and event.tag not in _CORE and event.tag != "!":
-            message = f"the tag {event.tag[:60]!r} is not part of the YAML core schema"
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!", 1)
+            message = f"the tag {tag[:60]} is not part of the YAML core schema"
             self.problems.append(Problem("yaml-tag", message, self._span(event), "a spec is plain data; drop the tag"))
 
     def _scalar(self, event: Any) -> Scalar:
@@ -294,10 +336,10 @@ class _Builder:
         if not event.implicit[0] or name in ("str", "!"):
             if name in ("int", "float", "bool", "null"):
                 value = self._resolve(event.value, span)
-                wanted = {"int": int, "float": (int, float), "bool": bool, "null": type(None)}[name]
+                wanted: Any = {"int": int, "float": (int, float), "bool": bool, "null": type(None)}[name]
                 if not isinstance(value, wanted):
                     self.problems.append(Problem("yaml-tag", f"{event.value[:60]!r} is not a YAML {name}", span))
-                return Scalar(float(value) if name == "float" and isinstance(value, int) else value, span)
+                return Scalar(float(event.value) if name == "float" and _INT.match(event.value) else value, span)
             return Scalar(event.value, span, quoted=True)
         return Scalar(self._resolve(event.value, span), span)
 
@@ -305,7 +347,7 @@ class _Builder:
         try:
             return core_value(text)
         except ValueError:
-            limit = "the limit of 4300 digits"
+            limit = f"the limit digits ({LIMITS['digits']})"
             self.problems.append(Problem("limit", f"a number of {len(text)} digits is longer than {limit}", span))
             return 0
 
@@ -321,8 +363,9 @@ class _Builder:
             if not isinstance(key.value, str):
                 key = Scalar(self.source.line(key.span.line)[key.span.column - 1 :][: key.span.length], key.span)
             if key.value in seen:
-                hint = f"it stands in line {seen[key.value].line} already"
-                self.problems.append(Problem("duplicate-key", f"the key {key.value!r} twice", key.span, hint))
+                hint = f"the first stands in line {seen[key.value].line}"
+                message = f"the key {key.value[:60]!r} stands twice in this mapping"
+                self.problems.append(Problem("duplicate-key", message, key.span, hint))
                 continue
             seen[key.value] = key.span
             entries.append((key, value))

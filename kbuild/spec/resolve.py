@@ -18,7 +18,7 @@ def resolve(node: Node, names: ReadOnly[str, Any], problems: list[Problem], trai
         try:
             return as_node(evaluate(node.value, names), node.span)
         except ExpressionError as error:
-            problems.append(Problem("expression", str(error), node.span, trail=trail))
+            problems.append(Problem("expression", str(error), node.span, error.hint, trail))
             return Scalar(None, node.span, quoted=True)
     if isinstance(node, Items):
         items = tuple(resolve(item, names, problems, trail) for item in node.items)

@@ -120,33 +120,30 @@ def read_ordering(node: Node | None, problems: Problems) -> Settings:
     if isinstance(node, Scalar):
         return _policy_or_order(node, problems)
     if not isinstance(node, Mapping):
-        expected = "a policy's name, an order such as W-N-A-D, or a mapping"
-        problems.append(Problem("wrong-type", f"ordering takes {expected}, not {kind_of(node)}", node.span))
+        _wrong("ordering", node, "a policy's name, an order such as W-N-A-D, or a mapping", problems)
         return read_ordering(None, [])
     base = read_ordering(None, [])
     choice = [entry for entry in node if entry[0].value in ("policy", "order")]
     if choice:
         value = choice[0][1]
         if isinstance(value, Scalar):
-            base = _policy_or_order(value, problems, only=choice[0][0].value)
+            base = _policy_or_order(value, problems, choice[0][0].value)
         else:
-            expected = "a name" if choice[0][0].value == "policy" else "an order such as W-N-A-D"
-            problems.append(Problem("wrong-type", f"takes {expected}, not {kind_of(value)}", value.span))
+            key = choice[0][0].value
+            _wrong(key, value, "a policy's name" if key == "policy" else "an order such as W-N-A-D", problems)
     for key, value in choice[1:]:
         problems.append(Problem("unknown-key", "`policy` and `order` exclude each other", key.span, "keep one"))
     return base.overlay(read_keys(node, ORDERING_KEYS, "ordering", problems, ignore=("policy", "order")))
 
 
-def _policy_or_order(node: Scalar, problems: Problems, only: str = "") -> Settings:
+def _policy_or_order(node: Scalar, problems: Problems, only: str = "ordering") -> Settings:
     if not isinstance(node.value, str):
-        problems.append(Problem("unknown-policy", f"takes a policy's name or an order, not {kind_of(node)}", node.span))
+        _wrong(only, node, "a policy's name, or an order such as W-N-A-D", problems)
         return read_ordering(None, [])
     try:
         policy, order = policies.find(node.value)
     except policies.OrderError as error:
-        code = "bad-order" if policies.looks_like_order(node.value) else "unknown-policy"
-        message, _, hint = str(error).partition("; ")
-        problems.append(Problem(code, message, node.span, hint))
+        problems.append(Problem(error.code, error.message, node.span, error.hint))
         return read_ordering(None, [])
     if only == "order" and policy is not None:
         problems.append(
@@ -154,7 +151,9 @@ def _policy_or_order(node: Scalar, problems: Problems, only: str = "") -> Settin
         )
     if only == "policy" and policy is None:
         problems.append(
-            Problem("unknown-policy", f"{node.value!r} is an order, not a policy", node.span, f"write order: {node.value}")
+            Problem(
+                "unknown-policy", f"{node.value!r} is an order, not a policy", node.span, f"write order: {node.value}"
+            )
         )
     where = origin(node.span)
     label = where if where.startswith("--") else f"ordering, {where}"
@@ -178,15 +177,16 @@ def read_keys(
         reader = table.get(key.value)
         if reader is None:
             hint = suggest(key.value, (*table, *ignore)) or f"keys here: {', '.join((*ignore, *table))}"
-            problems.append(Problem("unknown-key", f"{where} has no key {key.value!r}", key.span, hint))
+            message = f"`{where.split()[-1]}` has no key {key.value[:60]!r}"
+            problems.append(Problem("unknown-key", message, key.span, hint))
             continue
         at = origin(value.span)
         found = found.overlay(reader(value, at if at.startswith("--") else f"{where}, {at}", problems))
     return found
 
 
-def _wrong(node: Node, expected: str, problems: Problems) -> Settings:
-    problems.append(Problem("wrong-type", f"takes {expected}. Received: {kind_of(node)}", node.span))
+def _wrong(key: str, node: Node, expected: str, problems: Problems, hint: str = "") -> Settings:
+    problems.append(Problem("wrong-type", f"`{key}` takes {expected}, not {kind_of(node)}", node.span, hint))
     return NOTHING
 
 
@@ -198,11 +198,14 @@ def read_order(node: Node, because: str, problems: Problems) -> Settings:
     """`order: W-A-D` beside a unit."""
     value = _scalar(node)
     if not isinstance(value, str):
-        return _wrong(node, "an order such as W-A-D", problems)
+        return _wrong("order", node, "an order such as W-A-D", problems)
     try:
         return Settings(order=Setting(policies.parse_order(value), because, node.span))
     except policies.OrderError as error:
-        problems.append(Problem("bad-order", str(error), node.span))
+        message, hint = error.message, error.hint
+        if value in policies.BY_NAME:
+            message, hint = f"{value!r} is a policy, not an order", f"write {policies.BY_NAME[value].order}"
+        problems.append(Problem("bad-order", message, node.span, hint))
         return NOTHING
 
 
@@ -213,24 +216,24 @@ def read_norm(node: Node, because: str, problems: Problems) -> Settings:
         return Settings(norm=Setting(False, because, node.span))
     if value is True:
         return Settings(norm=Setting({"class_name": "BatchNormalization", "config": {}}, because, node.span))
-    layer = _role_layer(node, "N", "false, or a normalization layer such as LayerNormalization", problems)
+    layer = _role_layer("norm", node, "N", "false, or a normalization layer such as LayerNormalization", problems)
     return Settings(norm=Setting(layer, because, node.span)) if layer else NOTHING
 
 
 def read_pool(node: Node, because: str, problems: Problems) -> Settings:
     """`pool: {MaxPooling2D: 2}` beside a unit."""
-    layer = _role_layer(node, "P", "a pooling layer such as {MaxPooling2D: 2}", problems)
+    layer = _role_layer("pool", node, "P", "a pooling layer such as {MaxPooling2D: 2}", problems)
     return Settings(pool=Setting(layer, because, node.span)) if layer else NOTHING
 
 
-def _role_layer(node: Node, role: str, expected: str, problems: Problems) -> dict[str, Any] | None:
+def _role_layer(key: str, node: Node, role: str, expected: str, problems: Problems) -> dict[str, Any] | None:
     name = node.entries[0][0].value if isinstance(node, Mapping) and len(node) == 1 else _scalar(node)
     if not isinstance(name, str):
-        _wrong(node, expected, problems)
+        _wrong(key, node, expected, problems)
         return None
     facts = lookup(name)
     if facts is not None and facts.role != role:
-        problems.append(Problem("wrong-type", f"takes {expected}; {name} is none", node.span))
+        problems.append(Problem("wrong-type", f"`{key}` takes {expected}; {name} is none", node.span))
         return None
     return read_object("layer", node, problems)
 
@@ -247,7 +250,7 @@ def _read_rate(node: Node, because: str, problems: Problems) -> Settings:
     if value is False:
         value = 0
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-        return _wrong(node, "a dropout rate: a number from 0 up to but not including 1", problems)
+        return _wrong("dropout", node, "a rate: a number from 0 up to but excluding 1", problems)
     return Settings(rate=Setting(value, because, node.span))
 
 
@@ -256,10 +259,8 @@ def _choice(name: str, choices: tuple[str, ...]) -> Callable[[Node, str, Problem
         value = _scalar(node)
         if value in choices:
             return Settings(**{name: Setting(value, because, node.span)})
-        expected = f"one of {', '.join(choices)}"
         hint = suggest(value, choices) if isinstance(value, str) else ""
-        problems.append(Problem("wrong-type", f"takes {expected}. Received: {kind_of(node)}", node.span, hint))
-        return NOTHING
+        return _wrong(name.replace("_", " "), node, f"one of {', '.join(choices)}", problems, hint)
 
     return read
 
@@ -269,7 +270,7 @@ _read_kind = _choice("kind", policies.DROPOUT_KINDS)
 
 def _read_where(node: Node, because: str, problems: Problems) -> Settings:
     if not isinstance(node, Mapping):
-        return _wrong(node, "a mapping such as {dropout: last}", problems)
+        return _wrong("where", node, "a mapping such as {dropout: last}", problems)
     table = {"norm": _choice("where_norm", policies.WHERE), "dropout": _choice("where_dropout", policies.WHERE)}
     return read_keys(node, table, "ordering where", problems)
 
@@ -284,6 +285,9 @@ def _edge(name: str) -> Callable[[Node, str, Problems], Settings]:
         value = _scalar(node)
         if value in ("auto", "keep"):
             return Settings(**{name: Setting(value, because, node.span)})
+        if not isinstance(value, str) or set(value.upper()) - {*policies.LETTERS, "-"}:
+            hint = suggest(value, ("auto", "keep")) if isinstance(value, str) else ""
+            return _wrong(name, node, "auto, keep, or an order such as W-A", problems, hint)
         found = read_order(node, because, problems)
         return replace(NOTHING, **{name: found.order}) if found.order else NOTHING
 
@@ -296,7 +300,7 @@ def _read_closing(node: Node, because: str, problems: Problems) -> Settings:
         return Settings(closing=Setting(value, because, node.span))
     letters = tuple(value.replace("-", "")) if isinstance(value, str) else ()
     if not letters or set(letters) - set("NA") or len(set(letters)) < len(letters):
-        return _wrong(node, "auto, none, or the letters N and A in their order, such as N-A", problems)
+        return _wrong("closing", node, "auto, none, or the letters N and A in their order, such as N-A", problems)
     return Settings(closing=Setting(letters, because, node.span))
 
 

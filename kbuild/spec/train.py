@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kbuild.errors import Problem, Span, suggest
+from kbuild.spec.names import meant
 from kbuild.spec.reader import Items, Mapping, Node, Scalar, kind_of
 
 #: kind of data → the options it takes beside its own key. `digits` is shipped with kbuild.
@@ -141,10 +142,12 @@ def read_train(node: Node, problems: list[Problem]) -> TrainSettings | None:
         elif name in LATER_KEYS:
             problems.append(Problem("not-yet", f"`{name}` is not part of this version", key.span))
         else:
-            hint = suggest(name, _KEYS) or f"known: {', '.join(_KEYS)}"
-            problems.append(Problem("unknown-key", f"`train` has no setting {name!r}", key.span, hint))
+            hint = suggest(name, _KEYS) or f"keys here: {', '.join(_KEYS)}"
+            if name in _OF_OPTIMIZERS:
+                hint = f"it belongs to the optimizer: {{Adam: {{{name}: ...}}}}"
+            problems.append(Problem("unknown-key", f"`train` has no setting {name[:60]!r}", key.span, hint))
     for name, hint in _NEEDED.items():
-        if node.key(name) is None:
+        if node.key(name) is None and not meant(node, TRAIN_KEYS, (name,)):
             problems.append(Problem("missing-key", f"`train` needs `{name}`", node.span, hint))
     if len(problems) > before:
         return None
@@ -366,6 +369,12 @@ _KEYS: dict[str, Callable[[str, Node, list[Problem]], Any]] = {
     "augment": _augment,
     "class_weight": _class_weight,
 }
+
+#: Every key of the section.
+TRAIN_KEYS = (*_KEYS, *LATER_KEYS)
+
+#: Arguments of optimizers that are often written beside them.
+_OF_OPTIMIZERS = ("learning_rate", "lr", "momentum", "weight_decay", "clipnorm")
 
 _NEEDED = {
     "data": "for example `data: digits` or `data: {npz: FILE}`",

@@ -6,8 +6,8 @@ from collections.abc import Mapping as ReadOnly
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kbuild.catalog.layers import FORBIDDEN, LayerFacts, layer_names, lookup
-from kbuild.errors import Problem, Span, suggest
+from kbuild.catalog.layers import FORBIDDEN, LayerFacts, lookup
+from kbuild.errors import Problem, Span, listing, nearest, suggest
 from kbuild.plan.graph import Branch, Graph, Node, Scope, Unit
 from kbuild.spec.model import (
     Beside,
@@ -21,13 +21,14 @@ from kbuild.spec.model import (
     Spec,
     UseItem,
 )
-from kbuild.spec.objects import Arguments, read_arguments
+from kbuild.spec.items import STRUCTURES
+from kbuild.spec.objects import Arguments, read_arguments, unknown_layer
 from kbuild.spec.reader import Mapping, Node as Tree, Scalar, kind_of, plain
 from kbuild.spec.resolve import resolve
 from kbuild.spec.settings import NOTHING, UNIT_KEYS, Setting, Settings, origin
 
 #: Bounds on the expansion, by the name the error shows.
-LIMITS = {"expanded-layers": 50_000, "block-depth": 32}
+LIMITS = {"expanded-layers": 50_000, "expanded-items": 200_000, "block-depth": 32}
 
 _LINEAR = (None, "linear")
 
@@ -79,6 +80,7 @@ class _Expander:
         # them is not reported again.
         self.left_out: set[str] = set()
         self.failures: set[int] = set()
+        self.steps = 0
 
     # -- inputs and outputs ---------------------------------------------------------------------------------------
 
@@ -95,7 +97,11 @@ class _Expander:
             self.graph.outputs = [n for n in self.graph.nodes if id(n) not in read and n.role != "input"]
             return
         place = Place(scope, {})
-        found = [self._find(reference, place) for reference in chosen]
+        found = [self._find(reference, place, "in the spec") for reference in chosen]
+        for reference, node in zip(chosen, found, strict=True):
+            if node is not None and node.role == "input":
+                message = f"the output {reference.name!r} is an input: no layer leads to it"
+                self._problem("missing-head", message, reference.span, place)
         self.graph.outputs = list(dict.fromkeys(node for node in found if node is not None))
 
     # -- items ----------------------------------------------------------------------------------------------------
@@ -106,6 +112,7 @@ class _Expander:
         return previous
 
     def item(self, item: Item, previous: Node | None, place: Place) -> Node | None:
+        self._step(item.span, place)
         if item.beside.when is not None and not self._when(item.beside.when, place):
             return previous
         if isinstance(item, LayerItem):
@@ -162,7 +169,7 @@ class _Expander:
             times = int(times)
         if not isinstance(times, int) or isinstance(times, bool) or times < 0:
             if not self._failed(node):
-                message = f"`times` takes a whole number from 0. Received: {kind_of(node)}"
+                message = f"`times` takes a whole number from 0, not {kind_of(node)}"
                 self._problem("wrong-type", message, node.span, place)
             times = 1
         if times > LIMITS["expanded-layers"]:
@@ -170,6 +177,7 @@ class _Expander:
         label = self._label(item.beside)
         scope = place.scope
         for index in range(times):
+            self._step(item.span, place)
             inner = Scope(place.scope, f"{label}{index + 1}" if label else "", None if label else index + 1)
             names = {**place.names, "i": index}
             scope = inner
@@ -182,15 +190,23 @@ class _Expander:
         block = self.spec.blocks.get(item.block)
         if block is None:
             hint = suggest(item.block, self.spec.blocks) or "declare it under `blocks`"
-            self._problem("unknown-reference", f"there is no block {item.block!r}", item.span, place, hint)
+            self._problem("unknown-reference", f"there is no block {item.block[:60]!r}", item.span, place, hint)
+            self._register(item.beside, previous, place, alias=True)
             return previous
         if item.block in place.chain:
             chain = " -> ".join((*place.chain[place.chain.index(item.block) :], item.block))
             self._problem("recursion", f"the block uses itself: {chain}", item.span, place)
-            raise LimitReached
+            return previous
         if len(place.chain) >= LIMITS["block-depth"]:
             self._limit("block-depth", item.span, place)
-        given = dict((key.value, (key, value)) for key, value in item.arguments) if item.arguments else {}
+        given: dict[str, tuple[Scalar, Tree]] = {}
+        if isinstance(item.arguments, Mapping):
+            given = {key.value: (key, value) for key, value in item.arguments}
+        elif item.arguments is not None:
+            message = f"`with` takes a mapping of parameters to values, not {kind_of(item.arguments)}"
+            self._problem("wrong-type", message, item.arguments.span, place, "for example {filters: 32}")
+        needed: list[str] = []
+        misspelled = {nearest(name, block.params) for name in given if name not in block.params}
         for name, (key, _) in given.items():
             if name not in block.params:
                 hint = suggest(name, block.params) or f"parameters: {', '.join(block.params) or 'none'}"
@@ -204,17 +220,22 @@ class _Expander:
             elif default is not None:
                 names[name] = plain(resolve(default, names, self.graph.problems, trail))
             else:
-                message = f"the block {block.name} needs {name!r}"
-                self._problem("missing-key", message, item.span, place, f"add  with: {{{name}: ...}}")
                 names[name] = 1
+                needed.append(name)
+        if item.arguments is None or isinstance(item.arguments, Mapping):
+            missing = [name for name in needed if name not in misspelled]
+            if missing:
+                message = f"the block {block.name} needs {' and '.join(map(repr, missing))}"
+                example = ", ".join(f"{name}: ..." for name in missing)
+                self._problem("missing-key", message, item.span, place, f"add  with: {{{example}}}")
         label = self._label(item.beside)
         if not label:
-            key = (id(self._labelled(place.scope)), block.name)
-            self.uses[key] = self.uses.get(key, 0) + 1
-            label = f"{block.name}{self.uses[key]}"
+            counted = (id(self._labelled(place.scope)), block.name)
+            self.uses[counted] = self.uses.get(counted, 0) + 1
+            label = f"{block.name}{self.uses[counted]}"
         inner = Scope(place.scope, label)
-        chain = (*place.chain, item.block)
-        end = self.items(block.layers, previous, replace(place, scope=inner, names=names, trail=trail, chain=chain))
+        inside = replace(place, scope=inner, names=names, trail=trail, chain=(*place.chain, item.block))
+        end = self.items(block.layers, previous, inside)
         self._register(item.beside, end, place, alias=True)
         return end
 
@@ -224,7 +245,8 @@ class _Expander:
 
     def residual(self, item: ResidualItem, previous: Node | None, place: Place) -> Node | None:
         if previous is None:
-            self._problem("inputs", "a residual needs an input; say which with `from`", item.span, place)
+            message = "nothing stands before this residual; say what it reads with `from`"
+            self._problem("inputs", message, item.span, place, self._inputs_hint())
             return None
         branch = Branch(place.branch, previous)
         end = self.items(item.layers, previous, replace(place, branch=branch))
@@ -256,12 +278,18 @@ class _Expander:
             return ends[0] if ends else None
         merged = LayerItem(name.value, args, Beside(), item.span if node is None else name.span)
         facts = self._facts(merged, place)
+        if facts is not None and facts.role != "merge":
+            self._problem(
+                "wrong-type", f"`merge` takes a merge layer such as Add; {facts.name} is none", name.span, place
+            )
+            facts = None
         found = self._args(merged, place) if facts else None
         if facts is None or found is None:
+            self._register(item.beside, ends[0] if ends else None, place, alias=True)
             return ends[0] if ends else None
-        if facts.role != "merge":
-            self._problem("wrong-type", f"`merge` takes a merge layer such as Add; {facts.name} is none", name.span, place)
-            return ends[0] if ends else None
+        if facts.most is not None and len(ends) > facts.most:
+            message = f"{facts.name} reads {facts.reads_text}. Received: {len(ends)}"
+            self._problem("inputs", message, merged.span, place)
         merge = Node(facts.name, facts, dict(found.values), ends, facts.role, item.span, place.scope, place.trail)
         merge.stem = facts.stem
         merge.because = f"merge of {type(item).__name__.removesuffix('Item').lower()}, {origin(item.span)}"
@@ -272,14 +300,9 @@ class _Expander:
     # -- pieces ---------------------------------------------------------------------------------------------------
 
     def _facts(self, item: LayerItem, place: Place) -> LayerFacts | None:
-        facts = lookup(item.cls)
-        if item.cls in FORBIDDEN:
-            self._problem("forbidden-layer", f"{item.cls} is not accepted: {FORBIDDEN[item.cls]}", item.span, place)
-            return None
+        facts = None if item.cls in FORBIDDEN else lookup(item.cls)
         if facts is None:
-            hint = suggest(item.cls, (*layer_names(), "repeat", "branches", "residual", "use"))
-            message = f"there is no layer class {item.cls[:60]!r}"
-            self._problem("unknown-layer", message, item.span, place, hint)
+            self._extend([unknown_layer(item.cls, item.span, STRUCTURES)], place)
         return facts
 
     def _args(self, item: LayerItem, place: Place) -> Arguments | None:
@@ -287,9 +310,14 @@ class _Expander:
         known = self.parsed.get(id(item))
         if known is not None and known[0] is node:
             return known[1]
-        if node is not None and self._failed(node):
-            return None
         own: list[Problem] = []
+        if node is not None and self._failed(node):
+            # What is wrong beside the broken expressions is reported all the same.
+            if isinstance(node, Mapping):
+                whole = tuple((key, value) for key, value in node if not self._failed(value))
+                read_arguments(item.cls, Mapping(whole, node.span), own, item.span)
+                self._extend([problem for problem in own if problem.code != "missing-key"], place)
+            return None
         arguments = read_arguments(item.cls, node, own, item.span)
         self._extend(own, place)
         if node is item.args and not own:
@@ -301,9 +329,8 @@ class _Expander:
         written = item.beside.sources
         if written is None:
             if previous is None and (facts is not None):
-                hint = "the spec has several inputs" if len(self.spec.inputs) > 1 else ""
-                message = f"{item.cls} has no layer before it; say what it reads with `from`"
-                self._problem("inputs", message, item.span, place, hint)
+                message = f"nothing stands before {item.cls}; say what it reads with `from`"
+                self._problem("inputs", message, item.span, place, self._inputs_hint())
             found = [previous] if previous is not None else []
         else:
             found = self._sources(written, place)
@@ -316,22 +343,34 @@ class _Expander:
             self._problem("inputs", message, span, place, hint)
         return found
 
+    def _inputs_hint(self) -> str:
+        names = [declared.name for declared in self.spec.inputs]
+        return f"the inputs are {listing(names)}" if len(names) > 1 else ""
+
     def _sources(self, references: tuple[Reference, ...], place: Place) -> list[Node]:
         found = [self._find(reference, place) for reference in references]
         return [node for node in found if node is not None]
 
-    def _find(self, reference: Reference, place: Place) -> Node | None:
-        node = place.scope.find(reference.name) or self._full(reference.name)
-        if node is None and reference.name not in self.left_out:
-            visible = place.scope.visible()
-            hint = suggest(reference.name, visible)
-            message = f"no layer before this one is named {reference.name!r}"
+    def _find(self, reference: Reference, place: Place, where: str = "before this one") -> Node | None:
+        name = reference.name
+        node = place.scope.find(name) or self._full(name)
+        if node is None and name not in self.left_out:
+            inside = next((full_name(n.scope, n.local) for n in self.graph.nodes if n.local == name), "")
+            later = _named(self.spec.layers, name) if not inside else None
+            hint = suggest(name, place.scope.visible())
+            if inside:
+                hint = f"names inside a structure are local; from here it is {inside!r}"
+            elif later is not None:
+                hint = f"it stands behind this one, in line {later.line}; a layer reads what stands before it"
+            message = f"no layer {where} is named {name[:60]!r}"
             self._problem("unknown-reference", message, reference.span, place, hint)
         return node
 
     def _full(self, name: str) -> Node | None:
         """A layer by its full name, the way `summarize` prints it."""
-        return next((n for n in self.graph.nodes if n.local and "_" in name and full_name(n.scope, n.local) == name), None)
+        return next(
+            (n for n in self.graph.nodes if n.local and "_" in name and full_name(n.scope, n.local) == name), None
+        )
 
     def _register(self, beside: Beside, node: Node | None, place: Place, alias: bool = False) -> None:
         """Make a name findable; an `alias` stands for the end of a structure and names no layer."""
@@ -377,7 +416,7 @@ class _Expander:
         if isinstance(value, bool):
             return value
         if not self._failed(found):
-            message = f"`when` takes a comparison such as =stride > 1. Received: {kind_of(found)}"
+            message = f"`when` takes a comparison such as =stride > 1, not {kind_of(found)}"
             self._problem("wrong-type", message, node.span, place)
         return True
 
@@ -410,6 +449,11 @@ class _Expander:
     def _problem(self, code: str, message: str, span: Span, place: Place, hint: str = "") -> None:
         self.graph.problems.append(Problem(code, message, span, hint, place.trail))
 
+    def _step(self, span: Span, place: Place) -> None:
+        self.steps += 1
+        if self.steps > LIMITS["expanded-items"]:
+            self._limit("expanded-items", span, place)
+
     def _limit(self, name: str, span: Span, place: Place) -> None:
         message = f"the spec expands beyond the limit {name} ({LIMITS[name]})"
         self._problem("limit", message, span, place)
@@ -417,6 +461,11 @@ class _Expander:
 
 
 _INPUT = LayerFacts("InputLayer", "input", "input")
+
+
+def _named(items: tuple[Item, ...], name: str) -> Span | None:
+    """Where one of the items has a name."""
+    return next((i.beside.name.span for i in items if i.beside.name is not None and i.beside.name.value == name), None)
 
 
 def _merge_name(node: Tree | None) -> str:
@@ -447,4 +496,3 @@ def full_name(scope: Scope | None, local: str) -> str:
             parts.append("_".join([label, *map(str, pending)]))
             pending = []
     return "_".join([*parts, local, *map(str, pending)])
-

@@ -7,6 +7,7 @@ from typing import Any
 from kbuild.catalog.layers import ShapeError, lookup
 from kbuild.errors import Span
 from kbuild.plan.graph import Branch, Graph, Node, Pass, Unit
+from kbuild.plan.passes.place import written_at
 from kbuild.plan.plan import Shape
 from kbuild.spec.settings import Setting
 
@@ -35,7 +36,7 @@ def infer_node(graph: Graph, node: Node) -> None:
                 node.weights, node.trainable = counted.total, counted.trainable
     except ShapeError as error:
         span = _span(node, str(error))
-        graph.problem("shape", error.message, node, error.hint, span)
+        graph.problem("shape", error.message, node, error.hint or _residual_hint(graph, node), span)
         node.shape = None
 
 
@@ -44,7 +45,18 @@ def _span(node: Node, message: str) -> Span:
     for name, span in node.arg_spans.items():
         if f"{name} " in message or f"'{name}'" in message or f"{name}=" in message:
             return span
+    if node.unit is not None and node.suffix:
+        return written_at(node.unit, node.role) or node.span
     return node.span
+
+
+def _residual_hint(graph: Graph, merge: Node) -> str:
+    branch = next((branch for branch in graph.branches if branch.merge is merge), None)
+    if branch is None:
+        return ""
+    if branch.auto:
+        return "no projection fits: keep the sizes in the branch (padding: same), or write the shortcut's layers"
+    return "`shortcut: auto` projects where shapes differ"
 
 
 def project(graph: Graph) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kbuild.catalog.layers import lookup
+from kbuild.errors import Span
 from kbuild.plan.graph import Graph, Node, Pass, Unit
 from kbuild.plan.passes.settle import rate_of
 from kbuild.spec.settings import Setting
@@ -77,6 +78,12 @@ def _outside(unit: Unit, letter: str) -> str:
 
 def _decided_by(unit: Unit, letter: str) -> Setting | None:
     return {"N": unit.settings.norm, "A": unit.activation, "D": rate_of(unit), "P": unit.settings.pool}[letter]
+
+
+def written_at(unit: Unit, letter: str) -> Span | None:
+    """Where the layer of a letter is written, if the spec names it."""
+    setting = _decided_by(unit, letter)
+    return setting.span if setting is not None else None
 
 
 def _what(letter: str) -> str:
