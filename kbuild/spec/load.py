@@ -12,9 +12,7 @@ from kbuild.spec.parse import parse
 from kbuild.spec.reader import read_file, read_text
 
 
-def read_spec(
-    path: str | Path, ordering: str | None, overrides: Iterable[str], problems: list[Problem]
-) -> Spec | None:
+def read_spec(path: str | Path, ordering: str | None, overrides: Iterable[str], problems: list[Problem]) -> Spec | None:
     """Read a spec and collect its problems instead of raising them, so that later stages can add theirs.
 
     Raises:

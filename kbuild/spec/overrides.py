@@ -43,7 +43,9 @@ def _order_only(old: Node | None, new: Node) -> Node:
     """`new` in place of the old policy or order; everything else that `ordering` says stays."""
     if not isinstance(new, Scalar):
         return new
-    rest = tuple(entry for entry in old if entry[0].value not in ("policy", "order")) if isinstance(old, Mapping) else ()
+    rest = (
+        tuple(entry for entry in old if entry[0].value not in ("policy", "order")) if isinstance(old, Mapping) else ()
+    )
     key = Scalar("policy" if new.value in policies.BY_NAME else "order", new.span)
     if not isinstance(new.value, str) or not (new.value in policies.BY_NAME or policies.looks_like_order(new.value)):
         return new
