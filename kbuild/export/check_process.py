@@ -2,8 +2,8 @@
 
 Run as a script, isolated: `python -I check_process.py`. It imports NumPy and TensorFlow, nothing of kbuild and none of
 Keras' model code, and waits for one line of JSON on stdin: `{"saved_model", "inputs", "outputs", "batch_sizes"}`, the
-middle two being .npz files with the inputs by name and where to write `<batch size>/<output>`. It answers with one line of
-JSON on stdout and ends when stdin closes.
+middle two being .npz files: the inputs by name, and where to write `<batch size>/<output>`. It answers with one line
+of JSON on stdout and ends when stdin closes.
 """
 
 import json

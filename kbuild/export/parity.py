@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -32,18 +33,22 @@ TIMEOUT = 600
 class CheckProcess:
     """A Python process that imports TensorFlow while the model trains, then checks one export.
 
-    It is started niced, in a session of its own (so that Ctrl-C on the terminal is not its business), and ends when this
+    It is started niced, in a session of its own (Ctrl-C on the terminal is none of its business), and ends when this
     process does, for its stdin closes then.
     """
 
     def __init__(self) -> None:
         script = Path(__file__).with_name("check_process.py")
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         environment["TF_CPP_MIN_LOG_LEVEL"] = "3"
         self._process = subprocess.Popen(
-            _niced() + [sys.executable, "-I", str(script)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=environment,
+            [*_niced(), sys.executable, "-I", str(script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env=environment,
             start_new_session=True,
         )
 
@@ -60,7 +65,13 @@ class CheckProcess:
             ParityError: the process failed; the message holds the end of its stderr.
         """
         assert self._process.stdin and self._process.stdout
-        timer = threading.Timer(TIMEOUT, self._process.kill)
+        late = threading.Event()
+
+        def kill() -> None:
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(TIMEOUT, kill)
         timer.start()
         try:
             self._process.stdin.write(json.dumps(job) + "\n")
@@ -72,6 +83,8 @@ class CheckProcess:
             timer.cancel()
         if not answer.strip():
             self._process.wait()
+            if late.is_set():
+                raise ParityError(f"the exported model did not answer within {TIMEOUT} s")
             raise ParityError(f"the exported model cannot be loaded in a clean process:\n{self._tail()}")
         return dict(json.loads(answer))
 
@@ -82,10 +95,8 @@ class CheckProcess:
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout):
             if stream:
-                try:
+                with contextlib.suppress(BrokenPipeError):
                     stream.close()
-                except BrokenPipeError:
-                    pass
         self._errors.close()
 
     def _tail(self) -> str:
@@ -128,23 +139,35 @@ def check_parity(
     rows = min(LARGEST, len(next(iter(inputs.values()))))
     sizes = sorted({*(size for size in BATCH_SIZES if size <= rows), rows})
     given_names = input_names(model)
-    cut = {name: np.ascontiguousarray(inputs[t.name][:rows]) for name, t in zip(given_names, model.inputs)}
+    cut: dict[str, Any] = {
+        name: np.ascontiguousarray(inputs[t.name][:rows]) for name, t in zip(given_names, model.inputs, strict=False)
+    }
     names = output_names(model)
     expected = _predict(model, cut, sizes, names)
     with tempfile.TemporaryDirectory(prefix="kbuild-parity-") as folder:
         given, written = Path(folder) / "inputs.npz", Path(folder) / "outputs.npz"
         np.savez(given, **cut)
-        job = {"saved_model": str(saved_model.resolve()), "inputs": str(given), "outputs": str(written),
-               "batch_sizes": sizes}
+        job = {
+            "saved_model": str(saved_model.resolve()),
+            "inputs": str(given),
+            "outputs": str(written),
+            "batch_sizes": sizes,
+        }
         described = process.run(job)
         with np.load(written, allow_pickle=False) as archive:
             got = {name: archive[name] for name in archive.files}
     figures = _compare(expected, got, sizes, names, *TOLERANCES[precision])
     problems = _signature(described, list(cut), names)
     problems += [f"{name}: {f['problem']}" for name, f in figures.items() if f["problem"]]
-    parity = {"ok": not problems, "saved_model": saved_model.name, "rows": rows, "batch_sizes": sizes,
-              "signature": {"inputs": described["inputs"], "outputs": described["outputs"]},
-              "outputs": figures, "problems": problems}
+    parity = {
+        "ok": not problems,
+        "saved_model": saved_model.name,
+        "rows": rows,
+        "batch_sizes": sizes,
+        "signature": {"inputs": described["inputs"], "outputs": described["outputs"]},
+        "outputs": figures,
+        "problems": problems,
+    }
     write_json(report, parity)
     if problems:
         raise ParityError("the exported model does not predict what the model predicts: " + "; ".join(problems))
@@ -161,10 +184,12 @@ def _predict(model: Any, inputs: dict[str, np.ndarray], sizes: list[int], names:
     try:
         result = {}
         for size in sizes:
-            batch = [tf.cast(tf.constant(a[:size]), t.dtype) for a, t in zip(inputs.values(), model.inputs)]
+            batch = [
+                tf.cast(tf.constant(a[:size]), t.dtype) for a, t in zip(inputs.values(), model.inputs, strict=False)
+            ]
             outputs = function(batch[0] if len(batch) == 1 else batch)
             outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-            for name, tensor in zip(names, outputs):
+            for name, tensor in zip(names, outputs, strict=False):
                 result[f"{size}/{name}"] = tf.cast(tensor, "float64").numpy()
         return result
     finally:
@@ -186,7 +211,11 @@ def _signature(described: dict[str, Any], inputs: list[str], outputs: list[str])
 
 
 def _compare(
-    expected: dict[str, np.ndarray], got: dict[str, np.ndarray], sizes: list[int], names: list[str], relative: float,
+    expected: dict[str, np.ndarray],
+    got: dict[str, np.ndarray],
+    sizes: list[int],
+    names: list[str],
+    relative: float,
     absolute: float,
 ) -> dict[str, dict[str, Any]]:
     figures = {}
@@ -208,8 +237,9 @@ def _compare(
             if a.ndim > 1 and a.shape[-1] > 1:
                 figure["same_top"] = float(np.mean(a.argmax(-1) == b.argmax(-1)))
             if not difference <= tolerance:
-                figure["problem"] = (f"at batch size {size} predictions differ by {difference:.3g}, "
-                                     f"more than {tolerance:.3g}")
+                figure["problem"] = (
+                    f"at batch size {size} predictions differ by {difference:.3g}, more than {tolerance:.3g}"
+                )
                 break
         figures[name] = figure
     return figures

@@ -30,13 +30,13 @@ def export_saved_model(model: Any, path: Path) -> Path:
     names, outputs = input_names(model), output_names(model)
     specs = {
         name: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype, name=name)
-        for name, tensor in zip(names, model.inputs)
+        for name, tensor in zip(names, model.inputs, strict=False)
     }
 
     def serve(**inputs: Any) -> dict[str, Any]:
         x = [inputs[name] for name in names]
         y = model(x[0] if len(x) == 1 else x, training=False)
-        return dict(zip(outputs, y if isinstance(y, (list, tuple)) else [y]))
+        return dict(zip(outputs, y if isinstance(y, (list, tuple)) else [y], strict=False))
 
     function = tf.function(serve, autograph=False)
     function.get_concrete_function(**specs)

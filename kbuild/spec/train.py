@@ -13,21 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kbuild.errors import Problem, Span, suggest
+from kbuild.spec.data import DataSettings, read_data, wrong
 from kbuild.spec.names import meant
 from kbuild.spec.reader import Items, Mapping, Node, Scalar, kind_of
-
-#: kind of data → the options it takes beside its own key. `digits` is shipped with kbuild.
-DATA_KINDS: dict[str, tuple[str, ...]] = {
-    "digits": (),
-    "npz": ("x", "y", "x_test", "y_test"),
-    "keras": (),
-}
-
-#: Kinds of data that the design names and this version does not read.
-LATER_KINDS = ("csv", "tfrecord", "images", "parquet", "tfds")
-
-#: Keras data sets that arrive as arrays.
-KERAS_SETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "boston_housing", "california_housing")
 
 #: Values of `precision`: Keras dtype policies that keep the variables in float32.
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -65,29 +53,6 @@ class Chosen:
     config: dict[str, Any] = field(default_factory=dict)
     span: Span | None = None
     target: str | None = None
-
-
-@dataclass(frozen=True)
-class DataSettings:
-    """Where arrays come from.
-
-    Attributes:
-        kind: a key of DATA_KINDS.
-        source: the file (`npz`) or the data set's name (`digits`, `keras`).
-        options: option → array name, or a mapping from layer name to array name.
-        span: the place of the value in the spec.
-        spans: option → its place.
-    """
-
-    kind: str
-    source: str
-    options: dict[str, Any] = field(default_factory=dict)
-    span: Span | None = None
-    spans: dict[str, Span] = field(default_factory=dict)
-
-    def place(self, option: str) -> Span | None:
-        """The place of an option, or of the whole setting where it is not written."""
-        return self.spans.get(option, self.span)
 
 
 @dataclass(frozen=True)
@@ -154,10 +119,6 @@ def read_train(node: Node, problems: list[Problem]) -> TrainSettings | None:
     return TrainSettings(**values, span=node.span, spans={key.value: value.span for key, value in node})
 
 
-def _wrong(name: str, expected: str, node: Node, problems: list[Problem], hint: str = "") -> None:
-    problems.append(Problem("wrong-type", f"`{name}` must be {expected}, not {kind_of(node)}", node.span, hint))
-
-
 def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -170,7 +131,7 @@ def _whole(low: int, high: int) -> Callable[[str, Node, list[Problem]], Any]:
     def read(name: str, node: Node, problems: list[Problem]) -> int | None:
         if isinstance(node, Scalar) and _is_int(node.value) and low <= node.value <= high:
             return int(node.value)
-        _wrong(name, f"a whole number from {low} to {high}", node, problems)
+        wrong(name, f"a whole number from {low} to {high}", node, problems)
         return None
 
     return read
@@ -179,7 +140,7 @@ def _whole(low: int, high: int) -> Callable[[str, Node, list[Problem]], Any]:
 def _flag(name: str, node: Node, problems: list[Problem]) -> bool | None:
     if isinstance(node, Scalar) and isinstance(node.value, bool):
         return node.value
-    _wrong(name, "true or false", node, problems)
+    wrong(name, "true or false", node, problems)
     return None
 
 
@@ -187,90 +148,7 @@ def _precision(name: str, node: Node, problems: list[Problem]) -> str | None:
     if isinstance(node, Scalar) and node.value in PRECISIONS:
         return str(node.value)
     hint = suggest(node.value, PRECISIONS) if isinstance(node, Scalar) and isinstance(node.value, str) else ""
-    _wrong(name, f"one of {', '.join(PRECISIONS)}", node, problems, hint)
-    return None
-
-
-def _data(name: str, node: Node, problems: list[Problem]) -> DataSettings | None:
-    if isinstance(node, Scalar):
-        return _named_data(name, node, problems)
-    if not isinstance(node, Mapping):
-        _wrong(name, "`digits` or a mapping such as {npz: FILE}", node, problems)
-        return None
-    kinds = [key for key, _ in node if key.value in DATA_KINDS or key.value in LATER_KINDS]
-    if len(kinds) != 1:
-        first = node.entries[0][0] if node.entries else None
-        hint = suggest(first.value, DATA_KINDS) if first and not kinds else ""
-        said = "two kinds of data" if kinds else "no kind of data"
-        message = f"`{name}` names {said}; it takes one of {', '.join(DATA_KINDS)}"
-        span = kinds[1].span if kinds else first.span if first else node.span
-        problems.append(Problem("wrong-type", message, span, hint))
-        return None
-    kind = kinds[0].value
-    if kind in LATER_KINDS:
-        message = f"data of the kind `{kind}` are not part of this version"
-        problems.append(Problem("not-yet", message, kinds[0].span, f"this version reads {', '.join(DATA_KINDS)}"))
-        return None
-    return _data_options(name, kind, node, problems)
-
-
-def _named_data(name: str, node: Scalar, problems: list[Problem]) -> DataSettings | None:
-    value = node.value
-    if value == "digits":
-        return DataSettings("digits", "digits", span=node.span)
-    if isinstance(value, str) and value.endswith(".npz"):
-        if name == "validation":
-            return DataSettings("npz", value, span=node.span)
-        hint = f"write {{npz: {value}}}"
-    elif isinstance(value, str) and value in KERAS_SETS:
-        hint = f"write {{keras: {value}}}"
-    else:
-        hint = suggest(value, ["digits"]) if isinstance(value, str) else ""
-    _wrong(name, "`digits` or a mapping such as {npz: FILE}", node, problems, hint)
-    return None
-
-
-def _data_options(name: str, kind: str, node: Mapping, problems: list[Problem]) -> DataSettings | None:
-    before = len(problems)
-    source, options = "", {}
-    for key, value in node:
-        option = key.value
-        if option == kind:
-            if isinstance(value, Scalar) and isinstance(value.value, str) and value.value:
-                source = value.value
-            elif kind == "digits" and isinstance(value, Scalar) and value.value is None:
-                source = "digits"
-            else:
-                _wrong(kind, "a file's name" if kind == "npz" else "the name of a data set", value, problems)
-        elif option not in DATA_KINDS[kind]:
-            known = ", ".join(DATA_KINDS[kind]) or "none"
-            hint = suggest(option, DATA_KINDS[kind]) or f"known: {known}"
-            problems.append(Problem("unknown-key", f"data of the kind `{kind}` have no {option!r}", key.span, hint))
-        else:
-            options[option] = _array_names(option, value, problems)
-    if kind == "keras" and source and source not in KERAS_SETS:
-        hint = suggest(source, KERAS_SETS) or f"known: {', '.join(KERAS_SETS)}"
-        value_span = node.get(kind).span  # type: ignore[union-attr]
-        problems.append(Problem("unknown-name", f"there is no Keras data set {source!r} of arrays", value_span, hint))
-    if len(problems) > before:
-        return None
-    spans = {key.value: value.span for key, value in node}
-    return DataSettings(kind, source, options, node.span, spans)
-
-
-def _array_names(option: str, node: Node, problems: list[Problem]) -> Any:
-    """One array's name, or a mapping from input or output layers to array names."""
-    if isinstance(node, Scalar) and isinstance(node.value, str):
-        return node.value
-    if isinstance(node, Mapping) and len(node):
-        names = {}
-        for key, value in node:
-            if isinstance(value, Scalar) and isinstance(value.value, str):
-                names[key.value] = value.value
-            else:
-                _wrong(f"{option}.{key.value}", "the name of an array", value, problems)
-        return names
-    _wrong(option, "the name of an array, or a mapping from layers to arrays", node, problems)
+    wrong(name, f"one of {', '.join(PRECISIONS)}", node, problems, hint)
     return None
 
 
@@ -278,9 +156,9 @@ def _validation(name: str, node: Node, problems: list[Problem]) -> float | DataS
     if isinstance(node, Scalar) and not isinstance(node.value, str):
         if _is_number(node.value) and 0 <= node.value < 1:
             return float(node.value)
-        _wrong(name, "a share from 0 (none) to below 1, or data of its own", node, problems)
+        wrong(name, "a share from 0 (none) to below 1, or data of its own", node, problems)
         return None
-    return _data(name, node, problems)
+    return read_data(name, node, problems)
 
 
 def _object(kind: str, node: Node, problems: list[Problem], target: str | None = None) -> Chosen | None:
@@ -321,12 +199,18 @@ def _empty(node: Node) -> bool:
 
 
 def _callbacks(name: str, node: Node, problems: list[Problem]) -> tuple[Chosen, ...]:
-    chosen = _list("callback", node, problems)
-    for one in chosen:
-        if one.class_name in _FORBIDDEN_CALLBACKS:
-            why = _FORBIDDEN_CALLBACKS[one.class_name]
-            problems.append(Problem("unknown-name", f"the callback {one.class_name} is refused: {why}", one.span))
-    return chosen
+    chosen: list[Chosen] = []
+    for item in node.items if isinstance(node, Items) else () if _empty(node) else (node,):
+        called = item.value if isinstance(item, Scalar) else None
+        if isinstance(item, Mapping) and len(item) == 1:
+            called = item.entries[0][0].value
+        if called in _FORBIDDEN_CALLBACKS:
+            why = _FORBIDDEN_CALLBACKS[called]
+            problems.append(Problem("unknown-name", f"the callback {called} is refused: {why}", item.span))
+            continue
+        one = _object("callback", item, problems)
+        chosen += [one] if one else []
+    return tuple(chosen)
 
 
 def _augment(name: str, node: Node, problems: list[Problem]) -> tuple[Chosen, ...]:
@@ -340,21 +224,21 @@ def _augment(name: str, node: Node, problems: list[Problem]) -> tuple[Chosen, ..
 
 def _class_weight(name: str, node: Node, problems: list[Problem]) -> dict[int, float] | None:
     if not isinstance(node, Mapping) or not len(node):
-        _wrong(name, "a mapping from class numbers to weights", node, problems, "for example {0: 1, 1: 5}")
+        wrong(name, "a mapping from class numbers to weights", node, problems, "for example {0: 1, 1: 5}")
         return None
     weights = {}
     for key, value in node:
         if not key.value.isdecimal() or len(key.value) > 9:
             problems.append(Problem("wrong-type", f"the class {key.value!r} is not a number from 0", key.span))
         elif not (isinstance(value, Scalar) and _is_number(value.value) and value.value >= 0):
-            _wrong(f"class_weight.{key.value}", "a number from 0", value, problems)
+            wrong(f"class_weight.{key.value}", "a number from 0", value, problems)
         else:
             weights[int(key.value)] = float(value.value)
     return weights
 
 
 _KEYS: dict[str, Callable[[str, Node, list[Problem]], Any]] = {
-    "data": _data,
+    "data": read_data,
     "validation": _validation,
     "loss": _losses,
     "optimizer": _optimizer,

@@ -9,6 +9,7 @@ leaves the previous state or the new one.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from kbuild.errors import InputError
+from kbuild.model.backend import import_keras
 from kbuild.train.files import write_file
 
 #: Version of the file's layout.
@@ -70,6 +72,9 @@ class _Packer:
 
 
 def _unpack(data: dict[str, Any], arrays: Any) -> Any:
+    if "op" in data:
+        keras: Any = import_keras()
+        return getattr(keras.ops, data["op"])
     if "array" in data:
         name = data["dtype"]
         if name in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
@@ -95,6 +100,10 @@ def _callback_state(callback: Any, packer: _Packer) -> dict[str, Any]:
     state = {}
     for name, value in vars(callback).items():
         if name not in _NOT_STATE:
+            if name == "monitor_op" and callable(value):
+                # Setting it anew would turn the sign of `min_delta` a second time.
+                state[name] = {"op": value.__name__}
+                continue
             try:
                 state[name] = packer.value(value)
             except TypeError:  # a model, a file, a function: made anew by the callback itself
@@ -104,8 +113,12 @@ def _callback_state(callback: Any, packer: _Packer) -> dict[str, Any]:
 
 def _variables(model: Any, extra: list[Any]) -> dict[str, list[Any]]:
     optimizer = [] if model.optimizer is None else list(model.optimizer.variables)
-    return {"model": list(model.variables), "optimizer": optimizer,
-            "metrics": list(model.metrics_variables), "extra": list(extra)}
+    return {
+        "model": list(model.variables),
+        "optimizer": optimizer,
+        "metrics": list(model.metrics_variables),
+        "extra": list(extra),
+    }
 
 
 def save_checkpoint(path: Path, model: Any, callbacks: list[Any], progress: Progress, extra: list[Any]) -> None:
@@ -118,16 +131,21 @@ def save_checkpoint(path: Path, model: Any, callbacks: list[Any], progress: Prog
         TrainingError: the file cannot be written.
     """
     packer = _Packer()
-    state: dict[str, Any] = {"format": FORMAT, "epoch": progress.epoch, "step": progress.step,
-                             "stopped": progress.stopped, "best_epoch": progress.best_epoch}
+    state: dict[str, Any] = {
+        "format": FORMAT,
+        "epoch": progress.epoch,
+        "step": progress.step,
+        "stopped": progress.stopped,
+        "best_epoch": progress.best_epoch,
+    }
     state["history"] = packer.value(progress.history)
     state["best"] = packer.value(progress.best)
     for group, variables in _variables(model, extra).items():
-        state[group] = [{"path": v.path, "value": packer.put(np.asarray(v))} for v in variables]
+        state[group] = [{"path": v.path, "value": packer.put(v.numpy())} for v in variables]
     state["callbacks"] = [{"class": type(c).__name__, "state": _callback_state(c, packer)} for c in callbacks]
-    text = np.frombuffer(json.dumps(state).encode(), "uint8")
+    arrays: dict[str, Any] = {"state": np.frombuffer(json.dumps(state).encode(), "uint8"), **packer.arrays}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, lambda stream: np.savez(stream, state=text, **packer.arrays))
+    write_file(path, lambda stream: np.savez(stream, **arrays))
 
 
 def load_checkpoint(path: Path, model: Any, callbacks: list[Any], extra: list[Any]) -> Progress:
@@ -148,20 +166,27 @@ def load_checkpoint(path: Path, model: Any, callbacks: list[Any], extra: list[An
             saved = state[group]
             if [_leaf(s["path"]) for s in saved] != [_leaf(v.path) for v in variables]:
                 raise InputError(f"{path} is a checkpoint of another model: its {group} variables differ")
-            for entry, variable in zip(saved, variables):
+            for entry, variable in zip(saved, variables, strict=False):
                 value = _unpack(entry["value"], archive)
                 if tuple(value.shape) != tuple(variable.shape):
                     raise InputError(f"{path} is a checkpoint of another model: {variable.path} has another shape")
                 variable.assign(value)
-        for callback, entry in zip(callbacks, state["callbacks"]):
+        for callback, entry in zip(callbacks, state["callbacks"], strict=False):
             if type(callback).__name__ != entry["class"]:
                 raise InputError(f"{path} was written with the callback {entry['class']}")
             for name, value in entry["state"].items():
                 setattr(callback, name, _unpack(value, archive))
-        return Progress(state["epoch"], state["step"], _unpack(state["history"], archive),
-                        _unpack(state["best"], archive), state["best_epoch"], None, state["stopped"])
+        return Progress(
+            state["epoch"],
+            state["step"],
+            _unpack(state["history"], archive),
+            _unpack(state["best"], archive),
+            state["best_epoch"],
+            None,
+            state["stopped"],
+        )
 
 
 def _leaf(path: str) -> str:
-    """The last part of a variable's path: the parts before it carry numbers that depend on the process."""
-    return path.rsplit("/", 1)[-1]
+    """The last part of a variable's path without numbers, for Keras' automatic names count models in the process."""
+    return re.sub(r"_\d+", "", path.rsplit("/", 1)[-1])

@@ -67,11 +67,11 @@ def check_class_weight(settings: TrainSettings, targets: Sequence[Target]) -> No
     if len(targets) != 1 or targets[0].family not in ("sparse", "categorical", "binary"):
         raise SpecError([Problem("not-yet", "`class_weight` needs one output and a loss over classes", span)])
     target = targets[0]
-    if target.family == "binary" and target.units != 1 or target.shape is not None and len(target.shape) != 2:
+    if (target.family == "binary" and target.units != 1) or (target.shape is not None and len(target.shape) != 2):
         raise SpecError([Problem("not-yet", "`class_weight` needs one label per example", span)])
     classes = 2 if target.family == "binary" else target.units
     beyond = [label for label in settings.class_weight if classes is not None and label >= classes]
-    if beyond:
+    if beyond and classes is not None:
         message = f"`class_weight` names the class {beyond[0]}, but there are {classes}: 0 to {classes - 1}"
         raise SpecError([Problem("data", message, span)])
 

@@ -29,7 +29,7 @@ def draw_curves(history: Sequence[dict[str, float]], path: Path, title: str, bes
     with matplotlib.rc_context({"svg.hashsalt": "kbuild", "svg.fonttype": "none", "font.size": 9}):
         figure = Figure(figsize=(4.2 * len(names), 3.2), layout="constrained")
         FigureCanvasSVG(figure)
-        for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
+        for axis, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=False):
             for key, label, color in ((name, "training", "#4878a8"), (f"val_{name}", "validation", "#d1603d")):
                 values = [row.get(key, float("nan")) for row in history]
                 if any(value == value for value in values):

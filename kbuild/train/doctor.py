@@ -79,6 +79,8 @@ def _try_step() -> None:
     from kbuild.spec.load import parse_spec
 
     keras = import_keras()
-    model = build_model(plan_spec(parse_spec("input: {shape: [2]}\nlayers: [{Dense: {units: 2, activation: relu}}, {Dense: 1}]")))
+    model = build_model(
+        plan_spec(parse_spec("input: {shape: [2]}\nlayers: [{Dense: {units: 2, activation: relu}}, {Dense: 1}]"))
+    )
     model.compile(optimizer="adam", loss="mse")
     model.train_on_batch(keras.ops.ones((2, 2)), keras.ops.ones((2, 1)))

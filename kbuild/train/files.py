@@ -25,8 +25,9 @@ def naming_failures(path: Path) -> Iterator[None]:
         raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
 
 
-def write_file(path: Path, write: Callable[[BinaryIO], Any], flush: bool = True) -> None:
-    """Call `write` with a binary stream; `path` holds either the old content or all of the new.
+@contextmanager
+def writing(path: Path, flush: bool = True) -> Iterator[BinaryIO]:
+    """A binary stream; when left without an error, `path` holds all that was written to it, else what it held before.
 
     Args:
         flush: wait until the disk has it; not worth it for what is written anew every epoch.
@@ -38,7 +39,7 @@ def write_file(path: Path, write: Callable[[BinaryIO], Any], flush: bool = True)
     with naming_failures(path):
         try:
             with temporary.open("wb") as stream:
-                write(stream)
+                yield stream
                 stream.flush()
                 if flush:
                     os.fsync(stream.fileno())
@@ -47,6 +48,12 @@ def write_file(path: Path, write: Callable[[BinaryIO], Any], flush: bool = True)
             with suppress(OSError):
                 temporary.unlink()
             raise
+
+
+def write_file(path: Path, write: Callable[[BinaryIO], Any], flush: bool = True) -> None:
+    """Call `write` with the stream of `writing`."""
+    with writing(path, flush) as stream:
+        write(stream)
 
 
 def write_text(path: Path, text: str, flush: bool = True) -> None:

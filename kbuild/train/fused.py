@@ -1,8 +1,8 @@
 """Adam's update in one pass over memory, with TensorFlow's own kernel.
 
 Keras writes the update of Kingma & Ba 2015 as a dozen elementwise operations per variable; for a small dense network
-that is 40 % of a training step. `ResourceApplyAdam` computes the same expressions in the same order in one pass. Results
-agree to rounding (one unit in the last place per step), not to the bit.
+that is 40 % of a training step. `ResourceApplyAdam` computes the same expressions in one pass. Results agree to
+rounding (one unit in the last place per step), not to the bit.
 """
 
 from __future__ import annotations

@@ -58,8 +58,18 @@ _LOGIT_METRICS = {
     "AUC",
 }
 #: Metrics whose thresholds are probabilities.
-_THRESHOLD_METRICS = {"Precision", "Recall", "TruePositives", "TrueNegatives", "FalsePositives", "FalseNegatives",
-                      "PrecisionAtRecall", "RecallAtPrecision", "SensitivityAtSpecificity", "SpecificityAtSensitivity"}
+_THRESHOLD_METRICS = {
+    "Precision",
+    "Recall",
+    "TruePositives",
+    "TrueNegatives",
+    "FalsePositives",
+    "FalseNegatives",
+    "PrecisionAtRecall",
+    "RecallAtPrecision",
+    "SensitivityAtSpecificity",
+    "SpecificityAtSensitivity",
+}
 
 
 @dataclass(frozen=True)
@@ -208,33 +218,47 @@ def _target(chosen: Chosen, output: str, plan: Plan, problems: list[Problem]) ->
 
     shown = "linear" if activation is None else activation
     if activation == "softmax" and units == 1:
-        mismatch(f"the head of {output!r} is a softmax over one unit, which is always 1",
-                 "use sigmoid with binary_crossentropy, or one unit per class")
+        mismatch(
+            f"the head of {output!r} is a softmax over one unit, which is always 1",
+            "use sigmoid with binary_crossentropy, or one unit per class",
+        )
     elif family in ("sparse", "categorical") and name != "KLDivergence" and units == 1:
-        mismatch(f"{name} on {output!r}, which has one unit: its loss is always 0",
-                 "use binary_crossentropy, or one unit per class")
+        mismatch(
+            f"{name} on {output!r}, which has one unit: its loss is always 0",
+            "use binary_crossentropy, or one unit per class",
+        )
     elif name in FAMILIES:
         given = config.get("from_logits")
         if activation in _LOGITS:
             if given is False and activation != "log_softmax":
-                mismatch(f"{name} has from_logits: false, but {output!r} gives logits (its head is linear)",
-                         "leave `from_logits` out, or give the head an activation")
+                mismatch(
+                    f"{name} has from_logits: false, but {output!r} gives logits (its head is linear)",
+                    "leave `from_logits` out, or give the head an activation",
+                )
             config["from_logits"] = True
         elif activation in _PROBABILITIES:
             if given is True:
-                mismatch(f"{name} has from_logits: true, but {output!r} gives probabilities ({shown})",
-                         "leave `from_logits` out, or drop the head's activation")
+                mismatch(
+                    f"{name} has from_logits: true, but {output!r} gives probabilities ({shown})",
+                    "leave `from_logits` out, or drop the head's activation",
+                )
             config["from_logits"] = False
         elif activation == "merged":
             if given is None:
-                mismatch(f"{output!r} merges several heads; {name} cannot tell whether it gives logits",
-                         "write `from_logits` yourself")
+                mismatch(
+                    f"{output!r} merges several heads; {name} cannot tell whether it gives logits",
+                    "write `from_logits` yourself",
+                )
         else:
-            mismatch(f"{name} needs logits or probabilities, but the head of {output!r} ends in {shown}",
-                     "use a linear head, softmax or sigmoid")
+            mismatch(
+                f"{name} needs logits or probabilities, but the head of {output!r} ends in {shown}",
+                "use a linear head, softmax or sigmoid",
+            )
     elif name in PROBABILITY_LOSSES and activation in _LOGITS:
-        mismatch(f"{name} needs probabilities, but {output!r} gives logits (its head is {shown})",
-                 "give the head an activation: softmax or sigmoid")
+        mismatch(
+            f"{name} needs probabilities, but {output!r} gives logits (its head is {shown})",
+            "give the head an activation: softmax or sigmoid",
+        )
     return Target(output, name, config, family, activation, shape, chosen.span)
 
 

@@ -11,8 +11,11 @@ from kbuild.model.backend import import_keras
 from kbuild.spec.train import Chosen
 
 #: Callback arguments that are files or directories, and the folder of the run they are kept under.
-_PATHS = {"CSVLogger": ("filename", "logs"), "ModelCheckpoint": ("filepath", "checkpoints"),
-          "TensorBoard": ("log_dir", "logs")}
+_PATHS = {
+    "CSVLogger": ("filename", "logs"),
+    "ModelCheckpoint": ("filepath", "checkpoints"),
+    "TensorBoard": ("log_dir", "logs"),
+}
 _PATH_DEFAULTS = {"TensorBoard": "."}
 
 
@@ -104,5 +107,7 @@ def make_callbacks(chosen: Sequence[Chosen], run: Path | None) -> list[Any]:
 
 def make_augment(chosen: Sequence[Chosen], seed: int) -> list[Any]:
     """Augmentation layers, each with a seed of its own that follows from the run's."""
-    return [make(Chosen(c.class_name, {"seed": seed * 1000 + i, **c.config}, c.span), ("layers",))
-            for i, c in enumerate(chosen)]
+    return [
+        make(Chosen(c.class_name, {"seed": seed * 1000 + i, **c.config}, c.span), ("layers",))
+        for i, c in enumerate(chosen)
+    ]

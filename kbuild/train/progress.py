@@ -51,8 +51,13 @@ class Bar(Lines):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         super().start(epochs, steps)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-                   TextColumn("{task.fields[logs]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[logs]}"),
+        )
         self._bar = Progress(*columns, console=self.console, transient=True)
         self._task = self._bar.add_task("compiling", total=steps, logs="")
         self._bar.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,74 +18,8 @@ from kbuild.train.data.load import load_data
 from kbuild.train.interrupt import Interrupted
 from kbuild.train.losses import Target, resolve_losses, resolve_metrics
 from kbuild.train.progress import Silent, make_progress, shown
+from kbuild.train.result import DryRun, RunResult
 from kbuild.train.rundir import MARKER, Clock, RunDir, check_writable, environment, make_run_dir
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What one training gave.
-
-    Attributes:
-        run_dir: the run directory.
-        saved_model: the exported SavedModel in it.
-        metrics: split ("train", "validation", "test") → metric → value, of the final model.
-        epochs: epochs trained; a callback may stop before the spec's number.
-        seconds: from the start of the command to its end, reading and exporting included.
-        ordering: {"policy", "order", "because"}.
-        parity: the figures of `export/parity.json`.
-        best: the epoch with the lowest validation loss (or loss), and that loss.
-        images_per_second: training speed, over the epochs after the first (which compiles) where there are any.
-    """
-
-    run_dir: Path
-    saved_model: Path
-    metrics: dict[str, dict[str, float]]
-    epochs: int
-    seconds: float
-    ordering: dict[str, Any]
-    parity: dict[str, Any]
-    best: dict[str, Any]
-    images_per_second: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON data."""
-        return {**asdict(self), "run_dir": str(self.run_dir), "saved_model": str(self.saved_model)}
-
-
-@dataclass(frozen=True)
-class DryRun:
-    """What a training would do: nothing is written.
-
-    Attributes:
-        splits: split → number of examples.
-        steps: steps per epoch.
-        notes: what was done to the data.
-        parameters: number of weights.
-    """
-
-    name: str
-    ordering: dict[str, Any]
-    splits: dict[str, int]
-    epochs: int
-    batch_size: int
-    seed: int
-    steps: int
-    parameters: int
-    notes: tuple[str, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON data."""
-        return {**asdict(self), "notes": list(self.notes)}
-
-    def text(self) -> str:
-        """For people."""
-        splits = ", ".join(f"{rows:,} {name}" for name, rows in self.splits.items())
-        lines = [
-            f"would train {self.name} ({self.parameters:,} parameters, {self.ordering['order']})",
-            f"on {splits} examples",
-            f"for {self.epochs} epochs of {self.steps:,} steps at batch size {self.batch_size}, seed {self.seed}",
-        ]
-        return "\n".join([*lines, *self.notes[1:]])
 
 
 def train_settings(
@@ -108,7 +42,8 @@ def train_settings(
     ]
     if problems:
         raise SpecError(problems)
-    return replace(spec.train, **{name: value for name, value in given.items() if value is not None})
+    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    return replace(spec.train, **changes)
 
 
 @dataclass(frozen=True)
@@ -167,8 +102,15 @@ def dry_run(
     model = build(prepared, plan)
     splits = {name: split.rows for name, split in prepared.data.splits.items()}
     return DryRun(
-        plan.name, plan.to_dict()["ordering"], splits, settings.epochs, settings.batch_size, settings.seed,
-        -(-splits["train"] // settings.batch_size), model.count_params(), prepared.data.notes,
+        plan.name,
+        plan.to_dict()["ordering"],
+        splits,
+        settings.epochs,
+        settings.batch_size,
+        settings.seed,
+        -(-splits["train"] // settings.batch_size),
+        model.count_params(),
+        prepared.data.notes,
     )
 
 
@@ -274,9 +216,7 @@ def _describe(
     (run.path / "logs").mkdir(exist_ok=True)
 
 
-def _work(
-    run: RunDir, plan: Plan, prepared: Prepared, display: Silent, status: Status, clock: Clock
-) -> RunResult:
+def _work(run: RunDir, plan: Plan, prepared: Prepared, display: Silent, status: Status, clock: Clock) -> RunResult:
     from kbuild.export.parity import CheckProcess, check_parity
     from kbuild.export.saved_model import export_saved_model
     from kbuild.train.loop import Loop
@@ -284,8 +224,9 @@ def _work(
     from kbuild.train.trainer import Trainer, check_monitors
 
     settings, data = prepared.settings, prepared.data
-    for note in (*plan.notes, *data.notes):
+    for note in data.notes:
         display.note(note)
+    for note in (*plan.notes, *data.notes):
         run.log(note)
     status.write("running")
     with CheckProcess() as process:
@@ -301,8 +242,9 @@ def _work(
             timer.epoch()
             status.on_epoch(history)
 
-        trainer = Trainer(loop, data, callbacks, settings.epochs, settings.seed, settings.shuffle, run.checkpoints,
-                          display, on_epoch)
+        trainer = Trainer(
+            loop, data, callbacks, settings.epochs, settings.seed, settings.shuffle, run.checkpoints, display, on_epoch
+        )
         progress = trainer.run()
         status.best = {"epoch": progress.best_epoch, trainer.watched: progress.best}
         for split_name, split in data.splits.items():
@@ -314,10 +256,21 @@ def _work(
         parity = check_parity(model, saved, sample.x, process, run.parity, settings.precision)
     seconds = clock.seconds
     status.write("finished", images_per_second=timer.rate)
-    run.log(f"finished: the exported model predicts the same (largest difference "
-            f"{max(f['max_abs'] for f in parity['outputs'].values()):.3g})")
-    return RunResult(run.path, saved, status.metrics, progress.epoch, seconds, plan.to_dict()["ordering"], parity,
-                     status.best, timer.rate)
+    run.log(
+        f"finished: the exported model predicts the same (largest difference "
+        f"{max(f['max_abs'] for f in parity['outputs'].values()):.3g})"
+    )
+    return RunResult(
+        run.path,
+        saved,
+        status.metrics,
+        progress.epoch,
+        seconds,
+        plan.to_dict()["ordering"],
+        parity,
+        status.best,
+        timer.rate,
+    )
 
 
 def _curves(run: RunDir, plan: Plan, history: list[dict[str, float]], best: int | None) -> None:

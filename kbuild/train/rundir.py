@@ -155,7 +155,7 @@ def environment() -> dict[str, Any]:
     """Versions, platform and devices; no names of hosts, users or directories."""
     from importlib import metadata
 
-    versions = {}
+    versions: dict[str, str | None] = {}
     for package in ("kbuild", "tensorflow", "keras", "numpy", "pydantic", "pyyaml", "rich", "typer"):
         try:
             versions[package] = metadata.version(package)

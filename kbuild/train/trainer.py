@@ -84,13 +84,11 @@ class Trainer:
             with StopSignal() as stop, naming_failures(self.checkpoints or Path("checkpoints")):
                 self._list.on_train_begin()
                 if resume:
-                    self.progress = load_checkpoint(
-                        self._last(), model, self.callbacks, self.loop.variables
-                    )
+                    self.progress = load_checkpoint(self._last(), model, self.callbacks, self.loop.variables)
                 logs = self._epochs(stop)
+                self._save()  # before callbacks put back best weights: a longer training goes on from here
                 model.optimizer.finalize_variable_values(model.trainable_weights)
                 self._list.on_train_end(logs)
-                self._save()
         except BaseException:
             with suppress(Exception):  # let callbacks close their files; the first error is the one to tell
                 self._list.on_train_end()
@@ -133,7 +131,7 @@ class Trainer:
                     break
             if self.shown.live:
                 self.shown.step(epoch + 1, end, loop.metrics())
-            if stop.requested and end < loop.steps:
+            if stop.requested and progress.step < loop.steps:
                 self._interrupt()
         logs = loop.metrics()
         if self.data.validation is not None:
@@ -170,7 +168,7 @@ class Trainer:
         if self.progress.best is None or value < self.progress.best:
             self.progress.best, self.progress.best_epoch = value, self.progress.epoch
             if self.checkpoints:
-                self.progress.best_weights = [np.array(variable) for variable in self.loop.model.variables]
+                self.progress.best_weights = [variable.numpy() for variable in self.loop.model.variables]
 
     def _last(self) -> Path:
         assert self.checkpoints is not None
@@ -205,16 +203,16 @@ def _save_best(model: Any, weights: list[np.ndarray], path: Path) -> None:
     import os
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    now = [np.array(variable) for variable in model.variables]
+    now = [variable.numpy() for variable in model.variables]
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
-        for variable, value in zip(model.variables, weights):
+        for variable, value in zip(model.variables, weights, strict=False):
             variable.assign(value)
         with naming_failures(path):
             model.save(temporary, include_optimizer=False)
             os.replace(temporary, path)
     finally:
-        for variable, value in zip(model.variables, now):
+        for variable, value in zip(model.variables, now, strict=False):
             variable.assign(value)
         with suppress(OSError):
             temporary.unlink()

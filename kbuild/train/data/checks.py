@@ -104,8 +104,11 @@ class Checker:
                 self._note(f"a channel axis of size 1 was added to the arrays of {layer.name}")
             if not fits(array.shape[1:], wanted):
                 hint = f"write `input: {{shape: {list(array.shape[1:])}}}`" if len(self.plan.inputs) == 1 else ""
-                self._wrong(f"{called} has rows of the shape {list(array.shape[1:])}, but the input {layer.name!r} "
-                            f"takes {_show(wanted)}", hint)
+                self._wrong(
+                    f"{called} has rows of the shape {list(array.shape[1:])}, but the input {layer.name!r} "
+                    f"takes {_show(wanted)}",
+                    hint,
+                )
                 return array
         self._finite(array, called)
         dtype = str(layer.config.get("dtype") or "float32")
@@ -129,8 +132,11 @@ class Checker:
                 hint = ""
                 if target.family == "categorical" and array.dtype.kind in "iu" and array.ndim == 1:
                     hint = "these look like class numbers: use the loss sparse_categorical_crossentropy"
-                self._wrong(f"{called} has rows of the shape {list(array.shape[1:])}, but the output "
-                            f"{target.output!r} gives {_show(wanted)} and {target.loss} compares them one by one", hint)
+                self._wrong(
+                    f"{called} has rows of the shape {list(array.shape[1:])}, but the output "
+                    f"{target.output!r} gives {_show(wanted)} and {target.loss} compares them one by one",
+                    hint,
+                )
                 return array
         if target.family in ("binary", "categorical"):
             self._range(array, 0, 1, called, f"{target.loss} takes values from 0 to 1")
@@ -152,8 +158,11 @@ class Checker:
             hint = ""
             if shape is not None and fits(array.shape[1:], shape[1:]):
                 hint = "these look like one-hot rows: use the loss categorical_crossentropy"
-            self._wrong(f"{called} has rows of the shape {list(array.shape[1:])}, but {target.loss} on the output "
-                        f"{target.output!r} takes class numbers of the shape {_show(wanted)}", hint)
+            self._wrong(
+                f"{called} has rows of the shape {list(array.shape[1:])}, but {target.loss} on the output "
+                f"{target.output!r} takes class numbers of the shape {_show(wanted)}",
+                hint,
+            )
             return array
         ignored = target.config.get("ignore_class")
         if target.units is not None:
@@ -174,7 +183,7 @@ class Checker:
 
 def fits(shape: Sequence[int], wanted: Sequence[int | None]) -> bool:
     """Whether a shape fits one with free (None) axes."""
-    return len(shape) == len(wanted) and all(b is None or a == b for a, b in zip(shape, wanted))
+    return len(shape) == len(wanted) and all(b is None or a == b for a, b in zip(shape, wanted, strict=False))
 
 
 def _show(shape: Sequence[int | None]) -> str:

@@ -9,7 +9,8 @@ import numpy as np
 
 from kbuild.errors import Problem, SpecError
 from kbuild.plan.plan import Plan
-from kbuild.spec.train import DataSettings, TrainSettings
+from kbuild.spec.data import DataSettings
+from kbuild.spec.train import TrainSettings
 from kbuild.train.data.arrays import Data, Raw, Split
 from kbuild.train.data.checks import Checker
 from kbuild.train.data.npz import read_npz, read_single
@@ -65,8 +66,9 @@ def load_single(
     else:
         raw = read_source(data, folder)
         examples = raw.test or raw.train
-    checker = Checker(Raw(raw.origin, examples, None, {(split, *k[1:]): v for k, v in raw.names.items()}),
-                      plan, targets, data.span)
+    checker = Checker(
+        Raw(raw.origin, examples, None, {(split, *k[1:]): v for k, v in raw.names.items()}), plan, targets, data.span
+    )
     checked = checker.split(split, examples)
     checker.finish()
     notes.extend(note for note in checker.notes if note not in notes)

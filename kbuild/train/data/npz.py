@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from kbuild.errors import Problem, Span, SpecError, suggest
-from kbuild.spec.train import DataSettings
+from kbuild.spec.data import DataSettings
 from kbuild.train.data.arrays import Named, Raw, Split
 
 
@@ -73,7 +73,8 @@ class Archive:
         """The array of that name."""
         if name not in self.members:
             known = ", ".join(list(self.members)[:12]) or "no arrays"
-            hint = suggest(name, self.members) or f"it holds {known}"
+            near = [member for member in self.members if member[:1].lower() == name[:1].lower()]
+            hint = suggest(name, near) or f"it holds {known}"
             fail(f"{self.path} has no array {name!r}", span or self.span, hint)
         try:
             with self.zip.open(self.members[name]) as stream:
@@ -81,7 +82,9 @@ class Archive:
             size = math.prod(shape) * dtype.itemsize
             if size > LIMITS["array-bytes"]:
                 limit = f"the limit array-bytes ({LIMITS['array-bytes']})"
-                fail(f"{self.path}: {name!r} has the shape {list(shape)}, {size} bytes, over {limit}", span or self.span)
+                fail(
+                    f"{self.path}: {name!r} has the shape {list(shape)}, {size} bytes, over {limit}", span or self.span
+                )
             stored = self.zip.getinfo(self.members[name]).file_size
             if stored < size:
                 fail(f"{self.path}: {name!r} is cut off: {stored} of {size} bytes", span or self.span)

@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from kbuild.spec.train import DataSettings
+from kbuild.spec.data import DataSettings
 from kbuild.train.data.arrays import Raw, Split
 from kbuild.train.data.npz import fail, read_npz
 
@@ -34,8 +34,11 @@ def read_keras(data: DataSettings) -> Raw:
         cache = "~/.keras/datasets"
         reason = str(error).splitlines()[0][:160] if str(error) else type(error).__name__
         hint = f"fetch it once on a machine with a network and copy it to {cache}"
-        fail(f"the Keras data set {data.source} is not in {cache} and cannot be downloaded: {reason}",
-             data.place("keras"), hint)
+        fail(
+            f"the Keras data set {data.source} is not in {cache} and cannot be downloaded: {reason}",
+            data.place("keras"),
+            hint,
+        )
     names = {(split, side, ""): f"{side}_{split}" for split in ("train", "test") for side in "xy"}
     # CIFAR labels come as (rows, 1).
     flat = [labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels for labels in (y, y_test)]

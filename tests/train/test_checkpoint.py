@@ -1,0 +1,171 @@
+"""A checkpoint holds everything: what is restored and trained on ends in the same bits."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kbuild.errors import InputError, TrainingError
+from kbuild.model.backend import import_keras
+from kbuild.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from kbuild.train.data.arrays import Data, Split
+from kbuild.train.loop import Loop
+from kbuild.train.trainer import Trainer
+
+
+def make_model() -> Any:
+    keras: Any = import_keras()
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((5,), name="input")
+    hidden = keras.layers.Dense(7, activation="relu")(inputs)
+    hidden = keras.layers.Dropout(0.3, seed=5)(keras.layers.BatchNormalization()(hidden))
+    model = keras.Model(inputs, keras.layers.Dense(3, name="out")(hidden))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"], jit_compile=False)
+    return model
+
+
+@pytest.fixture(scope="module")
+def data() -> Data:
+    random = np.random.default_rng(0)
+
+    def split(rows: int) -> Split:
+        return Split({"input": random.normal(size=(rows, 5)).astype("float32")}, {"out": random.integers(0, 3, rows)})
+
+    return Data(split(40), split(10), None)
+
+
+def callbacks() -> list[Any]:
+    keras: Any = import_keras()
+    return [
+        keras.callbacks.ReduceLROnPlateau(patience=1, min_delta=10.0),
+        keras.callbacks.EarlyStopping(patience=9, restore_best_weights=True),
+    ]
+
+
+def trainer(data: Data, folder: Path, epochs: int) -> Trainer:
+    return Trainer(Loop(make_model(), data.train, 8), data, callbacks(), epochs, seed=4, checkpoints=folder)
+
+
+def values(model: Any) -> list[np.ndarray]:
+    return [v.numpy() for v in (*model.variables, *model.optimizer.variables, *model.metrics_variables)]
+
+
+def same_models(one: Trainer, other: Trainer) -> None:
+    for a, b in zip(values(one.loop.model), values(other.loop.model), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_values_of_the_last_step_come_back(data: Data, tmp_path: Path) -> None:
+    loop = Loop(make_model(), data.train, 8)
+    loop.train_chunk(loop.order(np.arange(40)), 0, 3)
+    save_checkpoint(tmp_path / "state.npz", loop.model, [], Progress(epoch=0, step=3), [])
+    fresh = Loop(make_model(), data.train, 8)
+    assert load_checkpoint(tmp_path / "state.npz", fresh.model, [], []) == Progress(epoch=0, step=3)
+    for one, other in zip(values(fresh.model), values(loop.model), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_every_value_comes_back(data: Data, tmp_path: Path) -> None:
+    done = trainer(data, tmp_path, 3)
+    done.run()
+    fresh, restored = make_model(), callbacks()
+    Loop(fresh, data.train, 8)
+    progress = load_checkpoint(tmp_path / "last" / "state.npz", fresh, restored, [])
+    assert (progress.epoch, progress.step, progress.history) == (3, 0, done.progress.history)
+    assert (progress.best, progress.best_epoch) == (done.progress.best, done.progress.best_epoch)
+    assert fresh.optimizer.iterations.numpy() == 15
+    assert restored[0].min_delta == done.callbacks[0].min_delta
+    assert restored[0].wait == done.callbacks[0].wait
+    for one, other in zip(restored[1].best_weights, done.callbacks[1].best_weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_resumed_equals_uninterrupted(data: Data, tmp_path: Path) -> None:
+    """Stopped after an epoch; the learning rate was reduced by a callback on the way."""
+    whole = trainer(data, tmp_path / "whole", 5)
+    whole.run()
+    trainer(data, tmp_path / "parts", 2).run()
+    rest = trainer(data, tmp_path / "parts", 5)
+    rest.run(resume=True)
+    assert rest.progress.history == whole.progress.history
+    assert whole.progress.history[-1]["learning_rate"] < whole.progress.history[0]["learning_rate"]
+    same_models(rest, whole)
+
+
+def test_resumed_in_the_middle_of_an_epoch(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from kbuild.train.interrupt import Interrupted, StopSignal
+
+    whole = trainer(data, tmp_path / "whole", 3)
+    whole.run()
+    first = trainer(data, tmp_path / "parts", 3)
+    chunk, asked = first.loop.train_chunk, list[bool]()
+
+    def interrupting(order: Any, start: int, stop: int) -> int:
+        if first.progress.epoch == 1:
+            asked.append(True)
+            return chunk(order, start, start + 2)
+        return chunk(order, start, stop)
+
+    monkeypatch.setattr(first.loop, "train_chunk", interrupting)
+    requested = property(lambda self: bool(asked), lambda self, value: None)
+    monkeypatch.setattr(StopSignal, "requested", requested, raising=False)
+    with pytest.raises(Interrupted, match="in epoch 2, after step 2 of 5; a checkpoint is written") as caught:
+        first.run()
+    assert caught.value.exit_code == 130
+    monkeypatch.undo()
+    rest = trainer(data, tmp_path / "parts", 3)
+    rest.run(resume=True)
+    assert rest.progress.history == whole.progress.history
+    same_models(rest, whole)
+
+
+def test_best_model_is_kept(data: Data, tmp_path: Path) -> None:
+    keras: Any = import_keras()
+    done = trainer(data, tmp_path, 4)
+    done.run()
+    before = values(done.loop.model)
+    best = keras.saving.load_model(tmp_path / "best.keras", compile=False)
+    best.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    assert data.validation is not None
+    loss = best.evaluate(data.validation.x["input"], data.validation.y["out"], verbose=0, return_dict=True)["loss"]
+    assert done.progress.best == min(row["val_loss"] for row in done.progress.history)
+    assert loss == pytest.approx(done.progress.best, rel=1e-6)
+    for one, other in zip(values(done.loop.model), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_state_of_another_model_is_refused(data: Data, tmp_path: Path) -> None:
+    path = tmp_path / "state.npz"
+    model = make_model()
+    Loop(model, data.train, 8)
+    save_checkpoint(path, model, [], Progress(), [])
+    keras: Any = import_keras()
+    other = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
+    other.compile("adam", "mse")
+    with pytest.raises(InputError, match="a checkpoint of another model"):
+        load_checkpoint(path, other, [], [])
+    path.write_bytes(b"damaged")
+    with pytest.raises(InputError, match="cannot read the checkpoint"):
+        load_checkpoint(path, model, [], [])
+
+
+def test_a_full_disk_keeps_the_state_before(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state.npz"
+    model = make_model()
+    Loop(model, data.train, 8)
+    save_checkpoint(path, model, [], Progress(epoch=1), [])
+    content = path.read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(28, os.strerror(28))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TrainingError, match=r"the disk is full: cannot write .*state\.npz"):
+        save_checkpoint(path, model, [], Progress(epoch=2), [])
+    assert path.read_bytes() == content
+    assert [file.name for file in tmp_path.iterdir()] == ["state.npz"]
