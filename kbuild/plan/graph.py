@@ -5,6 +5,7 @@ Nodes stand in topological order; readers refer to nodes, never to names, so tha
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,11 +38,32 @@ class Scope:
         return None
 
     def visible(self) -> list[str]:
-        names, scope = [], self
+        names: list[str] = []
+        scope: Scope | None = self
         while scope is not None:
             names.extend(scope.names)
-            scope = scope.parent  # type: ignore[assignment]
+            scope = scope.parent
         return names
+
+
+def full_name(scope: Scope | None, local: str) -> str:
+    """The name with the place of use in it: `b1_dw` in a block used as b1, `dw_2` in the second round of a repeat.
+
+    A number follows the first name or label inside the round it counts.
+    """
+    labels: list[tuple[str, int | None]] = []
+    while scope is not None:
+        labels.append((scope.label, scope.number))
+        scope = scope.parent
+    parts: list[str] = []
+    pending: list[int] = []
+    for label, number in reversed(labels):
+        if number is not None:
+            pending.append(number)
+        if label:
+            parts.append("_".join([label, *map(str, pending)]))
+            pending = []
+    return "_".join([*parts, local, *map(str, pending)])
 
 
 @dataclass(slots=True, eq=False)
@@ -125,6 +147,7 @@ class Unit:
         before, after: the letters that will stand on each side of W.
         letters: letter → node, once placed.
         end: the node that readers of the unit read, once placed.
+        beside: keys of the settings written beside the unit itself, not beside a structure around it.
     """
 
     node: Node
@@ -142,10 +165,11 @@ class Unit:
     dropped: dict[str, str] = field(default_factory=dict)
     moved: dict[str, str] = field(default_factory=dict)
     end: Node | None = None
+    beside: frozenset[str] = frozenset()
 
     @property
     def kind(self) -> str:
-        """"conv" or "dense": what `where` asks for."""
+        """ "conv" or "dense": what `where` asks for."""
         return self.node.facts.kind
 
 
@@ -206,13 +230,12 @@ class Pass:
 def upstream(node: Node, passes_through: Callable[[Node], bool]) -> Iterable[Node]:
     """The nodes that `node` reads, through every node that `passes_through` lets pass; each once, nearest first."""
     seen: set[int] = set()
-    pending = list(node.inputs)
+    pending = deque(node.inputs)
     while pending:
-        found = pending.pop(0)
+        found = pending.popleft()
         if id(found) in seen:
             continue
         seen.add(id(found))
         yield found
         if passes_through(found):
             pending.extend(found.inputs)
-

@@ -143,11 +143,17 @@ def _body(node: Node, what: str, keys: tuple[str, ...], required: tuple[str, ...
 
 
 def _repeat(node: Node, beside: Beside, head: Scalar, problems: Problems) -> Item | None:
-    body = _body(node, "`repeat`", ("times", "layers"), ("times", "layers"), problems)
+    body = _body(node, "`repeat`", ("times", "index", "layers"), ("times", "layers"), problems)
     if body is None:
         return None
+    index = body.get("index")
+    name = index.value if isinstance(index, Scalar) else None
+    if index is not None and not (isinstance(name, str) and name.isidentifier()):
+        message = f"`index` takes a name for arithmetic, not {kind_of(index)}"
+        problems.append(Problem("bad-name", message, index.span, "a letter, then letters, digits and '_', such as j"))
+        name = None
     layers = read_items(_needed(body, "layers"), "`layers`", problems)
-    return RepeatItem(_needed(body, "times"), layers, beside, head.span)
+    return RepeatItem(_needed(body, "times"), layers, beside, head.span, name or "i")
 
 
 def _branches(node: Node, beside: Beside, head: Scalar, problems: Problems) -> Item | None:

@@ -68,12 +68,13 @@ class LayerItem:
 
 @dataclass(frozen=True, slots=True)
 class RepeatItem:
-    """`repeat: {times, layers}`; the index is `i`, counted from 0."""
+    """`repeat: {times, layers}`; the index, counted from 0, is `i` unless `index` names it otherwise."""
 
     times: Node
     layers: tuple[Item, ...]
     beside: Beside
     span: Span
+    index: str = "i"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class ResidualItem:
     """`residual: {layers, shortcut, merge}`; `shortcut` is "identity", "auto" or a written-out path."""
 
     layers: tuple[Item, ...]
-    shortcut: Union[str, tuple[Item, ...]]
+    shortcut: str | tuple[Item, ...]
     merge: Node | None
     beside: Beside
     span: Span

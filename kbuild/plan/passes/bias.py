@@ -54,7 +54,9 @@ def _why_kept(node: Node, readers: list[Node], is_output: bool) -> str:
         return f"{len(readers)} layers read it"
     reader = readers[0]
     if reader.cls == "BatchNormalization":
-        return f"{reader.name} has no beta" if not reader.args.get("center", True) else f"{reader.name} has another axis"
+        return (
+            f"{reader.name} has no beta" if not reader.args.get("center", True) else f"{reader.name} has another axis"
+        )
     if reader.role == "N":
         return f"{reader.name} ({reader.cls}) does not cancel it"
     return f"{reader.name} follows"

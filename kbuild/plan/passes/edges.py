@@ -22,7 +22,9 @@ def prune(graph: Graph) -> None:
             if node.role == "input":
                 graph.problem("unused-layer", f"no output depends on the input {node.local!r}", node)
             else:
-                graph.notes.append(f"{node.local or node.cls} (line {node.span.line}) leads to no output and is left out")
+                graph.notes.append(
+                    f"{node.local or node.cls} (line {node.span.line}) leads to no output and is left out"
+                )
     graph.nodes = [node for node in graph.nodes if id(node) in needed]
     graph.units = [unit for unit in graph.units if id(unit.node) in needed]
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from kbuild.plan.graph import Graph, Node, Pass, Scope
-from kbuild.plan.passes.expand import full_name
+from kbuild.plan.graph import Graph, Node, Pass, Scope, full_name
 
 
 def name(graph: Graph) -> None:
