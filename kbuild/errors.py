@@ -172,14 +172,15 @@ MOST_SHOWN = 100
 
 def report(problems: Sequence[Problem]) -> str:
     """Render problems the way compilers do: place, code, message, the line and a caret."""
-    lines = [_render(problem) for problem in problems[:MOST_SHOWN]]
+    lines = [render(problem) for problem in problems[:MOST_SHOWN]]
     if len(problems) > MOST_SHOWN:
         lines.append(f"... and {len(problems) - MOST_SHOWN} more")
     return "\n".join(lines)
 
 
-def _render(problem: Problem) -> str:
-    head = f"error[{problem.code}]: {problem.message}"
+def render(problem: Problem, level: str = "error") -> str:
+    """One problem as `report` shows it; `level` is the word in front of its code."""
+    head = f"{level}[{problem.code}]: {problem.message}"
     if problem.span is None:
         return head + (f"\n  {problem.hint}" if problem.hint else "")
     lines = [f"{problem.span.place}: {head}", *_excerpt(problem.span, problem.hint)]
