@@ -84,13 +84,14 @@ def _units(plan: Plan) -> Table:
     table = _table("unit", "order here", "role", "weight layer", "remarks")
     layers = {layer.name: layer for layer in plan.layers}
     for unit in plan.units:
-        remarks = "\n".join(_remarks(unit))
+        said = "\n".join(remarks(unit))
         weight = layers[unit.name]
-        table.add_row(unit.name, _letters(drawn_order(unit)), unit.role, f"{weight.cls} {_size(weight)}".strip(), remarks)
+        table.add_row(unit.name, _letters(drawn_order(unit)), unit.role, f"{weight.cls} {_size(weight)}".strip(), said)
     return table
 
 
-def _remarks(unit: PlannedUnit) -> Iterable[str]:
+def remarks(unit: PlannedUnit) -> Iterable[str]:
+    """Letters that are elided, dropped or moved, with the reason; letters of the same reason in one line."""
     for reasons in (unit.elided, unit.dropped, unit.moved):
         by_reason: dict[str, list[str]] = {}
         for letter, reason in reasons.items():
