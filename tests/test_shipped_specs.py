@@ -22,7 +22,7 @@ def lines_of(name: str) -> list[str]:
 
 
 def test_all_that_the_docs_name_are_there() -> None:
-    assert set(spec_names()) == {"digits", "mnist_mlp", "mnist_cnn", *RECOMMENDATIONS}
+    assert {"digits", "mnist_mlp", "mnist_cnn", *RECOMMENDATIONS} <= set(spec_names())
 
 
 @pytest.mark.parametrize("name", spec_names())
