@@ -207,6 +207,24 @@ class Graph:
             order.extend(after.get(node, ()))
         self.nodes = order
 
+    def sort(self) -> None:
+        """Put every node behind what it reads; nodes that stand there already keep their order."""
+        order: list[Node] = []
+        done: set[Node] = set()
+        for start in self.nodes:
+            pending = [start]
+            while pending:
+                node = pending[-1]
+                unread = [] if node in done else [source for source in node.inputs if source not in done]
+                if unread:
+                    pending.extend(reversed(unread))
+                    continue
+                pending.pop()
+                if node not in done:
+                    done.add(node)
+                    order.append(node)
+        self.nodes = order
+
 
 @dataclass(frozen=True, slots=True)
 class Pass:

@@ -17,10 +17,11 @@ _CHAIN = {"P", "reshape", "D", "N", "A", "padding", "resize"}
 def close(graph: Graph) -> None:
     """Put the N and A from before each head's W at the end of the trunk, and the D of `branch-dropout` with them."""
     closed: dict[Node, Node] = {}
+    dropped: set[Node] = set()
     for unit in graph.units:
         if unit.role == "head" and not unit.first:
             _close(graph, unit, closed)
-            _head_dropout(graph, unit)
+            _head_dropout(graph, unit, dropped)
 
 
 def _close(graph: Graph, head: Unit, closed: dict[Node, Node]) -> None:
@@ -69,7 +70,7 @@ def _closing_node(last: Unit, head: Unit, letter: str, why: str) -> Node | None:
     last.letters = kept
     node.because = f"{letter} in {head.settings.order.value if head.settings.order else ''} ({_because(head)}); "
     node.because += f"{why}, ends the trunk" + (f"; like {last.node.local}" if last.node.local and order else "")
-    node.unit, node.scope, node.local = None, _root(head.node), f"closing_{node.suffix}"
+    node.unit, node.scope, node.local, node.given = None, _root(head.node), f"closing_{node.suffix}", ""
     return node
 
 
@@ -116,7 +117,7 @@ def _last_unit(graph: Graph, node: Node) -> Unit | None:
     return (on_trunk or units or [None])[-1]  # type: ignore[list-item]
 
 
-def _head_dropout(graph: Graph, head: Unit) -> None:
+def _head_dropout(graph: Graph, head: Unit, dropped: set[Node]) -> None:
     """`branch-dropout` has one more D, in front of the pooling that leads to the head (Kim et al. 2023)."""
     setting, where = head.settings.head_dropout, head.settings.where_dropout
     if setting is None or where is None or where.value != "branch" or "D" in head.letters:
@@ -128,8 +129,12 @@ def _head_dropout(graph: Graph, head: Unit) -> None:
     chain, trunk = _chain(head.node)
     source, reader = _place_of_closing(head.node, chain, trunk)
     head.elided.pop("D", None)
-    node = letter_node(head, "D", f"{setting.because}: before the pooling that leads to the head")
     head.moved["D"] = f"{setting.because}: before the pooling that leads to the head"
+    if source in dropped:
+        # Another head reads the same pooling.
+        return
+    node = letter_node(head, "D", head.moved["D"])
+    dropped.add(node)
     node.inputs = [source]
     _reread(reader, source, node)
     at = graph.nodes.index(reader)

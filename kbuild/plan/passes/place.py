@@ -22,13 +22,17 @@ def place(graph: Graph) -> None:
     before: dict[Node, list[Node]] = {}
     after: dict[Node, list[Node]] = {}
     ends: dict[Node, Node] = {}
+    readers = graph.readers()
     for unit in graph.units:
         node = unit.node
         node.inputs = [ends.get(source, source) for source in node.inputs]
-        chain = [letter_node(unit, letter) for letter in unit.before]
+        padded = _padded(node, readers)
+        where = "before the zero padding of its W" if padded is not node else ""
+        padded.inputs = [ends.get(source, source) for source in padded.inputs]
+        chain = [letter_node(unit, letter, where) for letter in unit.before]
         for new in chain:
-            new.inputs, node.inputs = node.inputs, [new]
-        before[node] = chain
+            new.inputs, padded.inputs = padded.inputs, [new]
+        before[padded] = chain
         end, follow = node, []
         for letter in unit.after:
             new = letter_node(unit, letter)
@@ -45,6 +49,18 @@ def place(graph: Graph) -> None:
         branch.entry = ends.get(branch.entry, branch.entry)
         branch.end = ends.get(branch.end, branch.end) if branch.end else None
     graph.insert(after, before)
+
+
+def _padded(weight: Node, readers: dict[Node, list[Node]]) -> Node:
+    """The weight layer, or the first of the zero paddings that lead to it alone.
+
+    Such a padding is part of the convolution, as `padding: same` is: what stands before W stands before it, so that
+    statistics do not count zeros and zeros stay zeros.
+    """
+    at = weight
+    while at.inputs[0].cls.startswith("ZeroPadding") and len(readers[at.inputs[0]]) == 1:
+        at = at.inputs[0]
+    return at
 
 
 def letter_node(unit: Unit, letter: str, where: str = "") -> Node:

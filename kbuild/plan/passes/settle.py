@@ -63,7 +63,7 @@ def _elide(unit: Unit, order: Order) -> None:
         rate = rate_of(unit)
         if rate.value == 0:
             elided["D"] = f"dropout: 0 ({rate.because})"
-        elif unit.own.rate is None:
+        elif not _names_rate(unit):
             _where(unit, "D", settings.where_dropout)
     if "P" in order and settings.pool is None:
         elided["P"] = "no pooling in the unit"
@@ -77,17 +77,31 @@ def rate_of(unit: Unit) -> Setting:
     return Setting(value[unit.kind], rate.because, rate.span) if isinstance(value, dict) else rate
 
 
+def _names_rate(unit: Unit) -> bool:
+    """Whether a rate beside the unit, or beside a structure around it, is nearer than the ordering's `where`.
+
+    `branch` and `last` choose one unit out of a whole network: a rate beside a structure does not undo that.
+    """
+    where = unit.settings.where_dropout
+    one_of_many = where is not None and where.value in ("branch", "last")
+    return unit.own.rate is not None and ("dropout" in unit.beside or not one_of_many)
+
+
+def _ends_branch(unit: Unit) -> bool:
+    """Whether the unit is the last of a residual branch."""
+    return unit.branch is not None and not unit.branch.shortcut and unit.branch.units[-1] is unit
+
+
 def _where(unit: Unit, letter: str, setting: Setting | None) -> None:
     assert setting is not None
     where, name = setting.value, "norm" if letter == "N" else "dropout"
-    in_branch = unit.branch is not None and not unit.branch.shortcut and unit.branch.units[-1] is unit
     here = {
         "all": True,
         "none": False,
         "conv": unit.kind == "conv",
         "dense": unit.kind == "dense",
         "last": unit.last,
-        "branch": in_branch,
+        "branch": _ends_branch(unit),
     }[where]
     if not here:
         unit.elided[letter] = f"where {name}: {where} ({setting.because})"
@@ -122,7 +136,9 @@ def _leave_to_closing(unit: Unit, before: list[str]) -> None:
 def _branch_dropout(unit: Unit, before: list[str], after: list[str]) -> None:
     """One D per branch stands before all letters of the branch's last unit, unless the order has D before W."""
     where = unit.settings.where_dropout
-    if "D" in after and "D" not in unit.elided and unit.own.rate is None and where and where.value == "branch":
+    if where is None or where.value != "branch" or "order" in unit.beside or not _ends_branch(unit):
+        return
+    if "D" in after and "D" not in unit.elided:
         after.remove("D")
         before.insert(0, "D")
         unit.moved["D"] = f"where dropout: branch ({where.because}): before the last weight layer of the branch"
