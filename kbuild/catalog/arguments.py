@@ -192,6 +192,7 @@ ARGUMENTS: dict[str, Checker] = {
         FACTOR,
     ),
     "value_range": TWO_NUMBERS,
+    **_each("x1 x2", NUMBER | NULL),
     "tile_grid_size": Checker("a list of two positive integers", _list_of(POSITIVE.accepts, 2)),
     "boundaries": NUMBERS,
     "values": NUMBERS,

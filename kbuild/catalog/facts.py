@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from kbuild.catalog.operations import OPERATIONS
+
 #: Kind of object → section of keras.json, which is also the module below `keras` (schedules: `keras.optimizers`).
 SECTIONS = {
     "layer": "layers",
@@ -110,6 +112,11 @@ def signature(kind: str, name: str) -> Signature | None:
     if canonical is None and kind == "optimizer":
         canonical = next((known for known in names(kind) if known.lower() == name.lower()), None)
     if canonical is None:
-        return None
+        return _operation(name) if kind == "layer" else None
     fact = _data()[SECTIONS[kind]][canonical]
     return Signature(canonical, tuple(fact["aliases"]), tuple(fact["required"]), fact["optional"], fact["keyword"])
+
+
+def _operation(name: str) -> Signature | None:
+    """An operation of two, of which one may be a constant: a number alone is the second."""
+    return Signature(name, (), (), {"x2": None, "x1": None}, {}) if name in OPERATIONS else None

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from kbuild.catalog import facts, shapes, shapes_spatial, weights, wrappers
+from kbuild.catalog import facts, operations, shapes, shapes_spatial, weights, wrappers
 from kbuild.catalog.dims import Call, Shape, ShapeError, Weights
 
 __all__ = ["FORBIDDEN", "LayerFacts", "Shape", "ShapeError", "Weights", "complete", "differs", "layer_names", "lookup"]
@@ -177,6 +177,11 @@ _TABLE: dict[str, dict[str, Any]] = {
     "Subtract": _row("merge", shapes.merge, _NONE, **{**_MANY, "most": 2}),
     "Concatenate": _row("merge", shapes.concatenate, _NONE, "concat", **_MANY),
     "Dot": _row("merge", shapes.dot, _NONE, **{**_MANY, "most": 2}),
+    # operations of keras.ops
+    **{
+        name: _row("other", operations.shape, _NONE, operation.function, most=2)
+        for name, operation in operations.OPERATIONS.items()
+    },
     # reshaping
     "Flatten": _row("reshape", shapes.flatten, _NONE),
     "Reshape": _row("reshape", shapes.reshape, _NONE),

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from kbuild.catalog.layers import lookup
+from kbuild.catalog.operations import OPERATIONS
 from kbuild.errors import InputError, Problem, Source, Span, SpecError
 from kbuild.model.backend import import_keras
 from kbuild.model.verify import verify
@@ -68,10 +69,18 @@ def _one_or_list(tensors: list[Any]) -> Any:
 
 
 def _make(keras: Any, layer: PlannedLayer) -> Any:
+    if layer.cls in OPERATIONS:
+        return _operation_class(keras, layer.cls)(name=layer.name)
     cls = getattr(keras.layers, layer.cls, None)
     if cls is None:
         raise ImportError(f"Keras {keras.__version__} has no layer class {layer.cls}")
     return cls(**{name: _value(keras, value) for name, value in layer.config.items()}, name=layer.name)
+
+
+def _operation_class(keras: Any, name: str) -> Any:
+    """The class behind a function of keras.ops, whose nodes have names; found through a tensor of no graph."""
+    probe = getattr(keras.ops, OPERATIONS[name].function)(keras.KerasTensor((1,)), 1.0)
+    return type(probe._keras_history.operation)
 
 
 def _value(keras: Any, value: Any) -> Any:
@@ -90,6 +99,9 @@ def _value(keras: Any, value: Any) -> Any:
 def _call(made: Any, layer: PlannedLayer, inputs: list[Any]) -> Any:
     facts = lookup(layer.cls)
     reads = facts.reads if facts is not None else "one"
+    if layer.cls in OPERATIONS:
+        pending = iter(inputs)
+        return made(*(layer.config[name] if name in layer.config else next(pending) for name in ("x1", "x2")))
     if reads == "many":
         return made(inputs)
     return made(*inputs)

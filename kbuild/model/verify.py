@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kbuild.catalog.operations import OPERATIONS
 from kbuild.errors import InternalError
 from kbuild.plan.plan import Plan, PlannedLayer, Shape
 
@@ -23,7 +24,7 @@ def verify(plan: Plan, model: Any) -> None:
 def compare(plan: Plan, model: Any) -> list[str]:
     """Every difference between a plan and a functional Keras model, in words; empty where they agree."""
     found: list[str] = []
-    built = {layer.name: layer for layer in model.layers}
+    built = _built(plan, model)
     planned = {layer.name for layer in plan.layers}
     found += [f"{name} is planned and not built" for name in planned - set(built)]
     found += [f"{name} is built and not planned" for name in set(built) - planned]
@@ -41,9 +42,17 @@ def compare(plan: Plan, model: Any) -> list[str]:
     return found
 
 
+def _built(plan: Plan, model: Any) -> dict[str, Any]:
+    """The layers, and the operations that are planned; masks add operations of their own, which no plan has."""
+    built = {layer.name: layer for layer in model.layers}
+    wanted = {layer.name for layer in plan.layers if layer.cls in OPERATIONS}
+    return built | {operation.name: operation for operation in model.operations if operation.name in wanted}
+
+
 def _differences(planned: PlannedLayer, built: Any) -> list[str]:
     found = []
-    if type(built).__name__ != planned.cls:
+    expected = OPERATIONS[planned.cls].cls if planned.cls in OPERATIONS else planned.cls
+    if type(built).__name__ != expected:
         found.append(f"planned {planned.cls}, built {type(built).__name__}")
     if planned.cls == "InputLayer":
         return found
@@ -53,7 +62,7 @@ def _differences(planned: PlannedLayer, built: Any) -> list[str]:
     shape = output_shape(built)
     if planned.output_shape is not None and planned.output_shape != shape:
         found.append(f"planned shape {planned.output_shape}, built {shape}")
-    if planned.params is not None and planned.params != built.count_params():
+    if planned.cls not in OPERATIONS and planned.params is not None and planned.params != built.count_params():
         found.append(f"planned {planned.params} parameters, built {built.count_params()}")
     if planned.role == "W" and "use_bias" in planned.config:
         if planned.config["use_bias"] != built.use_bias:

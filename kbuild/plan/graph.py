@@ -104,6 +104,7 @@ class Node:
         local: the name the user gave it, or "".
         stem: the start of an automatic name, used where `local` is empty.
         scope: where it stands, for its full name.
+        suffix: what the automatic name of a letter ends in; `given` is the name written for it under `names`, or "".
         unit: the unit it belongs to, or None.
         name: the full name, set by the naming pass.
         shape, weights, trainable: set by the inference pass; None where the catalog has no rule.
@@ -121,6 +122,7 @@ class Node:
     local: str = ""
     stem: str = ""
     suffix: str = ""
+    given: str = ""
     unit: Unit | None = None
     name: str = ""
     because: str = ""

@@ -8,7 +8,7 @@ from pathlib import Path
 from kbuild.catalog.layers import differs
 from kbuild.errors import InternalError, KbuildError, Problem, Span, SpecError
 from kbuild.plan.graph import Graph, Node, Pass, Unit
-from kbuild.plan.passes import bias, close, dropout_kind, edges, fold, infer, name, place, residual, settle
+from kbuild.plan.passes import bias, close, dropout_kind, edges, fold, fuse, infer, name, place, residual, settle
 from kbuild.plan.passes.expand import expand
 from kbuild.plan.plan import Place, Plan, PlannedLayer, PlannedUnit
 from kbuild.spec.load import read_spec
@@ -23,6 +23,7 @@ PASSES: tuple[Pass, ...] = (
     place.PLACE,
     residual.RESIDUAL,
     close.CLOSE,
+    fuse.FUSE,
     name.NAME,
     bias.BIAS,
     infer.INFER,

@@ -170,7 +170,7 @@ def _branches(node: Node, beside: Beside, head: Scalar, problems: Problems) -> I
 
 
 def _residual(node: Node, beside: Beside, head: Scalar, problems: Problems) -> Item | None:
-    body = _body(node, "`residual`", ("layers", "shortcut", "merge"), ("layers",), problems)
+    body = _body(node, "`residual`", ("layers", "shortcut", "merge", "shortcut_first"), ("layers",), problems)
     if body is None:
         return None
     shortcut: Any = body.get("shortcut")
@@ -184,7 +184,13 @@ def _residual(node: Node, beside: Beside, head: Scalar, problems: Problems) -> I
         problems.append(Problem("wrong-type", message, shortcut.span, hint))
         path = "auto"
     layers = read_items(_needed(body, "layers"), "`layers`", problems)
-    return ResidualItem(layers, path, body.get("merge"), beside, head.span)
+    first = body.get("shortcut_first")
+    if first is not None and not (isinstance(first, Scalar) and isinstance(first.value, bool)):
+        message = f"`shortcut_first` takes true or false, not {kind_of(first)}"
+        problems.append(Problem("wrong-type", message, first.span))
+        first = None
+    reads_first = plain(first) if first is not None else None
+    return ResidualItem(layers, path, body.get("merge"), beside, head.span, reads_first)
 
 
 def _use(node: Node, arguments: Node | None, beside: Beside, head: Scalar, problems: Problems) -> Item | None:

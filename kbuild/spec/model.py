@@ -89,13 +89,18 @@ class BranchesItem:
 
 @dataclass(frozen=True, slots=True)
 class ResidualItem:
-    """`residual: {layers, shortcut, merge}`; `shortcut` is "identity", "auto" or a written-out path."""
+    """`residual: {layers, shortcut, merge}`; `shortcut` is "identity", "auto" or a written-out path.
+
+    `shortcut_first` is the order in which the merge reads the two; None is the merge's own: shortcut first where order
+    matters.
+    """
 
     layers: tuple[Item, ...]
     shortcut: str | tuple[Item, ...]
     merge: Node | None
     beside: Beside
     span: Span
+    shortcut_first: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

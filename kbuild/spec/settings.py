@@ -14,6 +14,7 @@ from kbuild import policy as policies
 from kbuild.catalog.layers import lookup
 from kbuild.errors import Problem, Span, suggest
 from kbuild.spec.objects import read_activation, read_object
+from kbuild.spec.names import valid_name
 from kbuild.spec.reader import Mapping, Node, Scalar, kind_of
 
 
@@ -45,7 +46,9 @@ class Settings:
         closing: "auto", "none" or letters.
         residual: "after_merge" or "in_branch".
         head_dropout: "before_pooling" where a policy has one more D there (only from a policy).
+        fused: whether an activation directly behind its W stays W's own argument instead of a layer.
         pool: a serialized Keras pooling layer (only at a unit).
+        names: letter → the name of its layer, where it is not the unit's name with a suffix (only at a unit).
         role: "head" or "trunk" (only at a unit).
     """
 
@@ -63,7 +66,9 @@ class Settings:
     closing: Setting | None = None
     residual: Setting | None = None
     head_dropout: Setting | None = None
+    fused: Setting | None = None
     pool: Setting | None = None
+    names: Setting | None = None
     role: Setting | None = None
 
     def overlay(self, nearer: Settings) -> Settings:
@@ -94,6 +99,7 @@ def policy_defaults(policy: policies.Policy | None, order: policies.Order) -> Se
         head=Setting("auto", "default"),
         closing=Setting("auto", "default"),
         residual=Setting("after_merge", "default"),
+        fused=Setting(False, "default"),
     )
     if policy is None:
         return fallback
@@ -294,6 +300,28 @@ def _edge(name: str) -> Callable[[Node, str, Problems], Settings]:
     return read
 
 
+def _read_fused(node: Node, because: str, problems: Problems) -> Settings:
+    value = _scalar(node)
+    if not isinstance(value, bool):
+        return _wrong("fused", node, "true or false", problems)
+    return Settings(fused=Setting(value, because, node.span))
+
+
+def _read_names(node: Node, because: str, problems: Problems) -> Settings:
+    """`names: {N: bn1, A: relu1}` beside a unit: names of its letters that do not follow the rule."""
+    expected = "names of the unit's letters, such as {N: bn1, A: relu1}"
+    if not isinstance(node, Mapping):
+        return _wrong("names", node, expected, problems)
+    found: dict[str, str] = {}
+    for key, value in node:
+        if key.value not in policies.LETTERS or key.value == "W":
+            hint = "W has the unit's own `name`" if key.value == "W" else "letters are N, A, D and P"
+            problems.append(Problem("unknown-key", f"`names` has no letter {key.value[:60]!r}", key.span, hint))
+        elif valid_name(value, problems):
+            found[key.value] = _scalar(value)
+    return Settings(names=Setting(found, because, node.span))
+
+
 def _read_closing(node: Node, because: str, problems: Problems) -> Settings:
     value = _scalar(node)
     if value in ("auto", "none"):
@@ -313,6 +341,7 @@ ORDERING_KEYS: dict[str, Callable[[Node, str, Problems], Settings]] = {
     "head": _edge("head"),
     "closing": _read_closing,
     "residual": _choice("residual", ("after_merge", "in_branch")),
+    "fused": _read_fused,
 }
 
 #: The keys beside a layer that say how the policy treats its unit.
@@ -322,4 +351,6 @@ UNIT_KEYS: dict[str, Callable[[Node, str, Problems], Settings]] = {
     "dropout": read_dropout,
     "pool": read_pool,
     "role": _choice("role", ("head", "trunk")),
+    "fused": _read_fused,
+    "names": _read_names,
 }

@@ -28,10 +28,16 @@ def decide_biases(graph: Graph) -> None:
 
 def cancelling_norm(node: Node, readers: list[Node], is_output: bool) -> Node | None:
     """The BatchNormalization that makes a bias of `node` useless: its only reader, over its channel axis, with beta."""
-    if is_output or len(readers) != 1 or readers[0].cls != "BatchNormalization":
+    if is_output or len(readers) != 1 or readers[0].cls != "BatchNormalization" or own_activation(node):
         return None
     norm = readers[0]
     return norm if norm.args.get("center", True) and _over_channels(node, norm) else None
+
+
+def own_activation(node: Node) -> str:
+    """The activation that a weight layer applies itself (`fused: true`), or an empty string for linear."""
+    value = node.args.get("activation") if node.role == "W" else None
+    return "" if value in (None, "linear") else str(value)
 
 
 def _over_channels(node: Node, norm: Node) -> bool:
@@ -53,6 +59,8 @@ def _why_kept(node: Node, readers: list[Node], is_output: bool) -> str:
     if len(readers) > 1:
         return f"{len(readers)} layers read it"
     reader = readers[0]
+    if own_activation(node):
+        return f"its own {own_activation(node)} stands before {reader.name}"
     if reader.cls == "BatchNormalization":
         return (
             f"{reader.name} has no beta" if not reader.args.get("center", True) else f"{reader.name} has another axis"

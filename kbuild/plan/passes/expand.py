@@ -165,7 +165,8 @@ class _Expander(LayerReader):
         names: dict[str, Any] = dict(self.spec.vars)
         for name, default in block.params.items():
             if name in given:
-                names[name] = plain(self._resolve(given[name][1], place))
+                value = self._resolve(given[name][1], place)
+                names[name] = 1 if self._failed(value) else plain(value)
             elif default is not None:
                 names[name] = plain(resolve(default, names, self.graph.problems, trail))
             else:
@@ -205,7 +206,7 @@ class _Expander(LayerReader):
             shortcut = self.items(item.shortcut, previous, replace(place, branch=path))
         ends = [node for node in (end, shortcut) if node is not None]
         name = _merge_name(item.merge)
-        if name in _ORDERED:
+        if item.shortcut_first or (item.shortcut_first is None and name in _ORDERED):
             ends.reverse()
         merge = self._merge(item.merge, "Add", ends, item, place)
         if merge is not None and len(merge.inputs) == 2:

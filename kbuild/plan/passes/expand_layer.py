@@ -189,7 +189,7 @@ class LayerReader:
     def _settings(self, item: Item, place: Place) -> Settings:
         found = place.settings
         for key, node in item.beside.settings.values():
-            if key.value in ("pool", "role") and not isinstance(item, LayerItem):
+            if key.value in ("pool", "role", "names") and not isinstance(item, LayerItem):
                 message = f"`{key.value}` stands beside one weight layer, not beside a structure"
                 self._problem("unknown-key", message, key.span, place)
                 continue

@@ -9,6 +9,7 @@ in the padding.
 from __future__ import annotations
 
 from kbuild.plan.graph import Graph, Node, Pass
+from kbuild.plan.passes.bias import own_activation
 
 
 def decide_folding(graph: Graph) -> None:
@@ -40,6 +41,8 @@ def _backward(node: Node, readers: dict[Node, list[Node]], outputs: set[Node]) -
         return None, f"before it stands {at.name or at.cls} ({at.cls}), no weight layer"
     if len(readers[at]) != 1 or at in outputs:
         return None, f"{at.name} has other readers"
+    if own_activation(at):
+        return None, f"{at.name} applies its own {own_activation(at)}"
     reason = _cannot_take(at, node)
     return (None, reason) if reason else (at, "")
 

@@ -13,10 +13,10 @@ def name(graph: Graph) -> None:
     Weight layers and layers written in the spec come first, so that a placed letter never takes their names.
     """
     taken: dict[str, Node] = {}
-    written = [node for node in graph.nodes if not node.suffix]
+    written = [node for node in graph.nodes if not node.suffix or node.given]
     for node in written:
-        if node.local:
-            node.name = full_name(node.scope, node.local)
+        if node.given or node.local:
+            node.name = full_name(node.scope, node.given or node.local)
             if node.name in taken:
                 first = taken[node.name]
                 message = f"two layers have the full name {node.name!r}"
@@ -24,13 +24,13 @@ def name(graph: Graph) -> None:
             taken[node.name] = node
     counters: dict[str, itertools.count[int]] = {}
     for node in written:
-        if not node.local:
+        if not node.local and not node.given:
             prefix = full_name(_labelled(node), node.stem)
             counter = counters.setdefault(prefix, itertools.count(1))
             node.name = next(name for number in counter if (name := f"{prefix}{number}") not in taken)
             taken[node.name] = node
     for node in graph.nodes:
-        if node.suffix:
+        if node.suffix and not node.given:
             base = full_name(node.scope, node.local) if node.local else f"{_unit_name(node)}_{node.suffix}"
             node.name = _free(base, taken)
             taken[node.name] = node

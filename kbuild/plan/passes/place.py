@@ -71,6 +71,8 @@ def letter_node(unit: Unit, letter: str, where: str = "") -> Node:
     source = unit.node
     node = Node(facts.name, facts, dict(layer["config"]), [], letter, source.span, source.scope, source.trail)
     node.unit, node.suffix = unit, suffix
+    if unit.settings.names is not None:
+        node.given = unit.settings.names.value.get(letter, "")
     order = unit.settings.order
     assert order is not None
     node.because = f"{letter} in {order.value} ({order.because})" + (f"; {where}" if where else "")
