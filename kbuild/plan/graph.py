@@ -78,6 +78,7 @@ class Branch:
         end: the last node of the branch.
         auto: whether a projection stands in the shortcut where shapes differ.
         shortcut: whether this is the shortcut path, whose units keep no A and no D.
+        settings: what the structures around it set.
     """
 
     parent: Branch | None
@@ -88,6 +89,7 @@ class Branch:
     auto: bool = False
     projection: Unit | None = None
     units: list[Unit] = field(default_factory=list)
+    settings: Settings = NOTHING
 
 
 @dataclass(slots=True, eq=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 from kbuild.catalog.layers import differs
 from kbuild.errors import InternalError, KbuildError, Problem, Span, SpecError
 from kbuild.plan.graph import Graph, Node, Pass, Unit
-from kbuild.plan.passes import bias, close, dropout_kind, edges, fold, fuse, infer, name, place, residual, settle
+from kbuild.plan.passes import bias, close, dropout_kind, edges, fold, fuse, infer, name, place, project, residual, settle
 from kbuild.plan.passes.expand import expand
 from kbuild.plan.plan import Place, Plan, PlannedLayer, PlannedUnit
 from kbuild.spec.load import read_spec
@@ -16,7 +16,7 @@ from kbuild.spec.model import Spec
 
 #: Every pass, in the order they run. A pass with `gate` stops the compilation if problems were found up to it.
 PASSES: tuple[Pass, ...] = (
-    infer.PROJECT,
+    project.PROJECT,
     edges.PRUNE,
     edges.EDGES,
     settle.SETTLE,

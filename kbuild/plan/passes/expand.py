@@ -198,7 +198,7 @@ class _Expander(LayerReader):
             message = "nothing stands before this residual; say what it reads with `from`"
             self._problem("inputs", message, item.span, place, self._inputs_hint())
             return None
-        branch = Branch(place.branch, previous)
+        branch = Branch(place.branch, previous, settings=place.settings)
         end = self.items(item.layers, previous, replace(place, branch=branch))
         shortcut: Node | None = previous
         if not isinstance(item.shortcut, str):

@@ -17,7 +17,7 @@ def settle(graph: Graph) -> None:
             if "activation" not in unit.node.arg_spans:
                 unit.activation = settings.activation
         _initializer(unit)
-        if unit.branch is not None and unit.branch.shortcut and unit.own.order is None:
+        if unit.branch is not None and unit.branch.shortcut and "order" not in unit.beside:
             _shortcut(unit)
             continue
         order = _edge_order(unit)
