@@ -23,6 +23,7 @@ demo.yaml:2:5: error[unknown-layer]: there is no layer class 'Conv2d'
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -60,6 +61,10 @@ CODES: dict[str, str] = {
 }
 
 
+#: What ends a line for PyYAML, which counts the lines.
+_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A named text. `name` is what messages show: a path, or the option the text came from."""
@@ -69,8 +74,8 @@ class Source:
 
     def line(self, number: int) -> str:
         """Line `number`, counted from 1; empty past the end."""
-        lines = self.text.split("\n", number)
-        return lines[number - 1].rstrip("\r") if 0 < number <= len(lines) else ""
+        lines = _BREAK.split(self.text, number)
+        return lines[number - 1] if 0 < number <= len(lines) else ""
 
 
 @dataclass(frozen=True, slots=True)

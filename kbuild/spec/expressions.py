@@ -60,7 +60,12 @@ def evaluate(text: str, names: Mapping[str, Any]) -> Any:
     except ExpressionError:
         raise
     except SyntaxError:
-        raise ExpressionError(f"{body!r} is not arithmetic") from None
+        hint = (
+            "inside { } or [ ] a comma ends the value; write it on a line of its own"
+            if body.count("(") > body.count(")")
+            else ""
+        )
+        raise ExpressionError(f"{body!r} is not arithmetic", hint) from None
     except simpleeval.NameNotDefined as error:
         known = f"names here: {listing(sorted(names))}" if names else "`vars` defines names, each from those above it"
         hint = "`i` is the index of `repeat`, inside it" if error.name == "i" else suggest(error.name, names) or known
@@ -113,10 +118,17 @@ def _function(name: str, function: Callable[..., Any], least: int, most: int) ->
     return call
 
 
+def _round(number: Any, digits: Any = None) -> Any:
+    """Python's `round`, which for a whole number calculates 10**-digits first."""
+    if digits is not None and abs(digits) > LIMITS["exponent"]:
+        raise _Exceeded("exponent")
+    return round(number, digits)
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "min": _function("min", min, 2, 9),
     "max": _function("max", max, 2, 9),
-    "round": _function("round", round, 1, 2),
+    "round": _function("round", _round, 1, 2),
     "int": _function("int", int, 1, 1),
 }
 

@@ -127,7 +127,7 @@ class _Body:
 
 def _body(node: Node, what: str, keys: tuple[str, ...], required: tuple[str, ...], problems: Problems) -> _Body | None:
     if not isinstance(node, Mapping):
-        message = f"{what} takes a mapping of {', '.join(keys)}, not {kind_of(node)}"
+        message = f"{what} takes a mapping, not {kind_of(node)}"
         hint = f"for example {{{', '.join(f'{key}: ...' for key in required)}}}"
         problems.append(Problem("wrong-type", message, node.span, hint))
         return None

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from kbuild import policy as policies
 from kbuild.errors import Problem, Source, Span, SpecError
-from kbuild.spec.reader import Items, Mapping, Node, Scalar, kind_of, read_text
+from kbuild.spec.reader import LIMITS, Items, Mapping, Node, Scalar, kind_of, read_text
 
 
 def apply_overrides(tree: Node, ordering: str | None, settings: Iterable[str], problems: list[Problem]) -> Node:
@@ -23,17 +23,16 @@ def apply_overrides(tree: Node, ordering: str | None, settings: Iterable[str], p
         node = _value(ordering, Source("--ordering", ordering), problems)
         if node is not None:
             tree = _put(tree, "ordering", _order_only(tree.get("ordering"), node), node.span)
-    for text in settings:
+    for text in settings if isinstance(tree, Mapping) else ():
         tree = _set(tree, text, problems)
     return tree
 
 
-def _value(text: str, source: Source, problems: list[Problem], shift: int = 0) -> Node | None:
+def _value(text: str, source: Source, problems: list[Problem], before: str = "") -> Node | None:
     if not text.strip():
-        return Scalar("" if source.name == "--ordering" else None, Span(source, 1, 1 + shift))
+        return Scalar("" if source.name == "--ordering" else None, Span(source, 1, 1 + len(before)))
     try:
-        # Blanks before the value keep the columns those of the option.
-        return read_text(" " * shift + text, source.name)
+        return read_text(text, source.name, before)
     except SpecError as error:
         problems.extend(error.problems)
         return None
@@ -59,10 +58,15 @@ def _set(tree: Node, text: str, problems: list[Problem]) -> Node:
         message = "--set takes KEY.KEY=VALUE, for example --set train.epochs=3"
         problems.append(Problem("override", message, Span(source, 1, 1, len(text))))
         return tree
-    node = _value(value, source, problems, shift=len(path) + 1)
+    span = Span(source, 1, 1, len(path))
+    steps = path.strip().split(".")
+    if len(steps) > LIMITS["depth"]:
+        problems.append(Problem("limit", f"a path of more steps than the limit depth ({LIMITS['depth']})", span))
+        return tree
+    node = _value(value, source, problems, f"{path}=")
     if node is None:
         return tree
-    return _place(tree, path.strip().split("."), node, Span(source, 1, 1, len(path)), problems, "")
+    return _place(tree, steps, node, span, problems, "")
 
 
 def _place(tree: Node, path: list[str], value: Node, span: Span, problems: list[Problem], done: str) -> Node:

@@ -172,17 +172,22 @@ def read_file(path: str | Path) -> tuple[Source, Node]:
     return tree.span.source, tree
 
 
-def read_text(text: str, name: str) -> Node:
+def read_text(text: str, name: str, before: str = "") -> Node:
     """Parse one YAML document.
+
+    Args:
+        text: the document.
+        name: what messages call it.
+        before: text of the same line in front of the document, which messages show: the rest of an option.
 
     Raises:
         SpecError: not YAML, more than one document, a limit exceeded, duplicate keys (all of them), a tag.
     """
-    source = Source(name, text)
+    source = Source(name, before + text)
     if not text.strip():
         _fail("file", "the file is empty", Span(source, 1, 1), "`kbuild init` writes a starter spec")
     try:
-        return _Builder(source).build()
+        return _Builder(source).build(" " * len(before) + text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         span = Span(source, mark.line + 1, mark.column + 1) if mark else Span(source, 1, 1)
@@ -214,6 +219,10 @@ _WORDS_OF_YAML = {
     "did not find expected ',' or ']'": ("expected ',' or ']'", ""),
     "found unexpected end of stream": ("the text ends inside it", ""),
     "found unknown escape character": ("no such escape after '\\'", "in single quotes '\\' stands for itself"),
+    "block sequence entries are not allowed in this context": (
+        "a list with dashes cannot begin here",
+        "write each entry on a line of its own; text that begins with '-' needs quotes",
+    ),
     "found duplicate anchor": ("an anchor of that name stands already", ""),
 }
 
@@ -254,11 +263,11 @@ class _Builder:
         self.nodes = 0
         self.aliased = 0
 
-    def build(self) -> Node:
+    def build(self, text: str) -> Node:
         root: Node | None = None
         # Each open collection: its start event, its finished children, and the node count before it.
         stack: list[tuple[Any, list[Node], int]] = []
-        parser = _Loader(self.source.text)
+        parser = _Loader(text)
         try:
             while parser.check_event():
                 event = parser.get_event()
@@ -328,6 +337,13 @@ class _Builder:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!", 1)
             message = f"the tag {tag[:60]} is not part of the YAML core schema"
             self.problems.append(Problem("yaml-tag", message, self._span(event), "a spec is plain data; drop the tag"))
+        elif event.tag is not None and event.tag != "!":
+            name = event.tag.removeprefix("tag:yaml.org,2002:")
+            kind = "map" if isinstance(event, yaml.MappingStartEvent) else "seq"
+            kind = "scalar" if isinstance(event, yaml.ScalarEvent) else kind
+            if kind != (name if name in ("map", "seq") else "scalar"):
+                what = {"map": "a mapping", "seq": "a list", "scalar": repr(getattr(event, "value", "")[:60])}[kind]
+                self.problems.append(Problem("yaml-tag", f"{what} is not a YAML {name}", self._span(event)))
 
     def _scalar(self, event: Any) -> Scalar:
         span = self._span(event)
@@ -356,7 +372,7 @@ class _Builder:
             return Items(tuple(children), self._span(start))
         entries: list[tuple[Scalar, Node]] = []
         seen: dict[Any, Span] = {}
-        for key, value in zip(children[::2], children[1::2]):
+        for key, value in zip(children[::2], children[1::2], strict=True):
             if not isinstance(key, Scalar):
                 self.problems.append(Problem("wrong-type", f"a key must be a name, not {kind_of(key)}", key.span))
                 continue

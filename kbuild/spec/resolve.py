@@ -22,9 +22,11 @@ def resolve(node: Node, names: ReadOnly[str, Any], problems: list[Problem], trai
             return Scalar(None, node.span, quoted=True)
     if isinstance(node, Items):
         items = tuple(resolve(item, names, problems, trail) for item in node.items)
-        return node if all(a is b for a, b in zip(items, node.items)) else Items(items, node.span)
+        return node if all(a is b for a, b in zip(items, node.items, strict=True)) else Items(items, node.span)
     entries = tuple((key, resolve(value, names, problems, trail)) for key, value in node)
-    return node if all(a[1] is b[1] for a, b in zip(entries, node.entries)) else Mapping(entries, node.span)
+    return (
+        node if all(a[1] is b[1] for a, b in zip(entries, node.entries, strict=True)) else Mapping(entries, node.span)
+    )
 
 
 def as_node(value: Any, span: Span) -> Node:

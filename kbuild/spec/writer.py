@@ -14,7 +14,10 @@ from typing import Any
 
 import yaml
 
-from kbuild.spec.reader import Items, Mapping, Node, Scalar, core_value
+from kbuild.spec.reader import Items, Node, Scalar, core_value
+
+#: Line breaks that only escapes keep.
+_BREAKS = frozenset("\r\x85\u2028\u2029")
 
 #: Lists and mappings of scalars up to this many entries are written on one line.
 FLOW = 6
@@ -48,10 +51,14 @@ def _flat(nodes: Sequence[Node]) -> bool:
 
 
 def _scalar(node: Scalar) -> yaml.ScalarNode:
-    represented = yaml.SafeDumper("").represent_data(node.value)
-    style = represented.style
-    if isinstance(node.value, str) and (node.quoted and node.value.startswith("=") or _reads_otherwise(node.value)):
-        style = "'"
+    represented = yaml.representer.SafeRepresenter().represent_data(node.value)
+    assert isinstance(represented, yaml.ScalarNode)
+    style, text = represented.style, node.value
+    if isinstance(text, str):
+        if not _BREAKS.isdisjoint(text):
+            style = '"'
+        elif (node.quoted and text.startswith("=")) or _reads_otherwise(text):
+            style = "'"
     return yaml.ScalarNode(represented.tag, represented.value, style=style)
 
 
