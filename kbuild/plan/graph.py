@@ -20,12 +20,14 @@ from kbuild.spec.settings import NOTHING, Setting, Settings
 class Scope:
     """Where names are looked up: the spec, a use of a block, or one round of a repeat.
 
-    `label` prefixes the full names of what stands inside; `number` follows the next name inside.
+    `label` prefixes the full names of what stands inside; `number` follows the next name inside, unless that is a label
+    that is `counted`: one that no other use has, in whatever round of a repeat.
     """
 
     parent: Scope | None = None
     label: str = ""
     number: int | None = None
+    counted: bool = False
     names: dict[str, Node] = field(default_factory=dict)
 
     def find(self, name: str) -> Node | None:
@@ -51,17 +53,17 @@ def full_name(scope: Scope | None, local: str) -> str:
 
     A number follows the first name or label inside the round it counts.
     """
-    labels: list[tuple[str, int | None]] = []
+    around: list[Scope] = []
     while scope is not None:
-        labels.append((scope.label, scope.number))
+        around.append(scope)
         scope = scope.parent
     parts: list[str] = []
     pending: list[int] = []
-    for label, number in reversed(labels):
-        if number is not None:
-            pending.append(number)
-        if label:
-            parts.append("_".join([label, *map(str, pending)]))
+    for each in reversed(around):
+        if each.number is not None:
+            pending.append(each.number)
+        if each.label:
+            parts.append(each.label if each.counted else "_".join([each.label, *map(str, pending)]))
             pending = []
     return "_".join([*parts, local, *map(str, pending)])
 

@@ -179,11 +179,12 @@ class _Expander(LayerReader):
                 example = ", ".join(f"{name}: ..." for name in missing)
                 self._problem("missing-key", message, item.span, place, f"add  with: {{{example}}}")
         label = self._label(item.beside)
-        if not label:
-            counted = (self._labelled(place.scope), block.name)
-            self.uses[counted] = self.uses.get(counted, 0) + 1
-            label = f"{block.name}{self.uses[counted]}"
-        inner = Scope(place.scope, label)
+        counted = not label
+        if counted:
+            pair = (self._labelled(place.scope), block.name)
+            self.uses[pair] = self.uses.get(pair, 0) + 1
+            label = f"{block.name}{self.uses[pair]}"
+        inner = Scope(place.scope, label, counted=counted)
         inside = replace(place, scope=inner, names=names, trail=trail, chain=(*place.chain, item.block))
         end = self.items(block.layers, previous, inside)
         self._register(item.beside, end, place, alias=True)
