@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import gc
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kbuild.catalog.layers import differs
@@ -44,10 +46,27 @@ def compile_spec(path: str | Path, ordering: str | None = None, overrides: Itera
         SpecError: every problem of the file at once, whichever stage found it.
     """
     problems: list[Problem] = []
-    spec = read_spec(path, ordering, overrides, problems)
-    if spec is None:
-        raise SpecError(problems)
-    return spec, _compile(spec, problems)
+    with _uncollected():
+        spec = read_spec(path, ordering, overrides, problems)
+        if spec is None:
+            raise SpecError(problems)
+        return spec, _compile(spec, problems)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """No cyclic garbage collection: all that planning makes stays alive until its end, and looking at it over and over
+    takes half of the time of a plan of 40,000 layers."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            # Freezing and unfreezing moves what is alive into the oldest generation, so that it is not looked at now.
+            gc.freeze()
+            gc.unfreeze()
+            gc.enable()
 
 
 def plan_spec(spec: Spec) -> Plan:
