@@ -20,7 +20,7 @@ from typing import Any, Union
 
 import yaml
 
-from kbuild.errors import Problem, Source, Span, SpecError
+from kbuild.errors import Problem, Source, Span, SpecError, suggest
 
 #: Bounds on the input, by the name the error shows.
 LIMITS = {"file-size": 4_000_000, "depth": 64, "nodes": 1_000_000, "alias-expansion": 100_000, "digits": 1_000}
@@ -152,12 +152,13 @@ def read_file(path: str | Path) -> tuple[Source, Node]:
     name = str(path)
     try:
         if path.is_dir():
-            _fail("file", f"{name} is a directory; name the spec's file", Span(Source(name, ""), 1, 1))
+            _fail("file", f"{name} is a directory; name the spec's file", _top(name))
         with path.open("rb") as stream:
             raw = stream.read(LIMITS["file-size"] + 1)
     except OSError as error:
         reason = "there is no such file" if isinstance(error, FileNotFoundError) else (error.strerror or str(error))
-        _fail("file", f"cannot read {name}: {reason}", Span(Source(name, ""), 1, 1))
+        hint = _neighbour(path) if isinstance(error, FileNotFoundError) else ""
+        _fail("file", f"cannot read {name}: {reason}", _top(name), hint)
     except ValueError:
         _fail("file", f"cannot read {name!r}: not a file name", Span(Source(repr(name), ""), 1, 1))
     if len(raw) > LIMITS["file-size"]:
@@ -243,6 +244,14 @@ def _in_words(error: yaml.MarkedYAMLError, source: Source, span: Span) -> tuple[
     elif begun is not None and begun.line + 1 != span.line and hint.startswith("indent"):
         hint += f" (from line {begun.line + 1})"
     return message, span, hint
+
+
+def _neighbour(path: Path) -> str:
+    """A hint for a misspelled file name."""
+    try:
+        return suggest(path.name, (found.name for found in path.parent.glob("*.y*ml")))
+    except OSError:
+        return ""
 
 
 def _top(name: str) -> Span:

@@ -16,6 +16,8 @@ from kbuild.spec.resolve import resolve
 
 #: Items looked at before counting gives up and leaves the matter to the expansion.
 _PATIENCE = 100_000
+#: Blocks inside blocks counted; the expansion refuses deeper ones.
+_DEEPEST = 32
 
 
 class _TooLarge(Exception):
@@ -69,10 +71,12 @@ class _Counter:
             return 1
         if isinstance(item, RepeatItem):
             times = _value(item.times, names)
-            if isinstance(times, bool) or not isinstance(times, (int, float)) or times < 0 or times != int(times):
+            if isinstance(times, float) and times.is_integer():
+                times = int(times)
+            if isinstance(times, bool) or not isinstance(times, int) or times < 0:
                 return 0
             inner = {name: value for name, value in names.items() if name != item.index}
-            total = int(times) * self.items(item.layers, inner, trail, chain)
+            total = times * self.items(item.layers, inner, trail, chain)
             if total > self.limit:
                 raise _TooLarge(total, item.times.span, trail)
             return total
@@ -83,7 +87,7 @@ class _Counter:
 
     def use(self, item: UseItem, names: ReadOnly[str, Any], trail: tuple[Span, ...], chain: tuple[str, ...]) -> int:
         block = self.blocks.get(item.block)
-        if block is None or item.block in chain:
+        if block is None or item.block in chain or len(chain) >= _DEEPEST:
             return 0
         inside = dict(self.vars)
         given = {key.value: value for key, value in item.arguments} if isinstance(item.arguments, Mapping) else {}
