@@ -67,10 +67,14 @@ _BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A named text. `name` is what messages show: a path, or the option the text came from."""
+    """A named text. `name` is what messages show: a path, or the option the text came from.
+
+    `included` files are not the spec itself: what tells of a line in one tells of the file too.
+    """
 
     name: str
     text: str = field(repr=False)
+    included: bool = False
 
     def line(self, number: int) -> str:
         """Line `number`, counted from 1; empty past the end."""

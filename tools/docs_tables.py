@@ -38,9 +38,9 @@ def limits() -> str:
     """The named limits on input."""
     from kbuild.model import lower
     from kbuild.plan.passes import expand
-    from kbuild.spec import expressions, reader
+    from kbuild.spec import expressions, include, reader
 
-    found = {**reader.LIMITS, **expressions.LIMITS, **expand.LIMITS, **lower.LIMITS}
+    found = {**reader.LIMITS, **include.LIMITS, **expressions.LIMITS, **expand.LIMITS, **lower.LIMITS}
     return _table(("limit", "value"), [(f"`{name}`", f"{value:,}") for name, value in found.items()])
 
 

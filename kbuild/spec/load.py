@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kbuild.errors import Problem, SpecError
+from kbuild.spec.include import inline_includes
 from kbuild.spec.model import Spec
 from kbuild.spec.overrides import apply_overrides
 from kbuild.spec.parse import parse
-from kbuild.spec.reader import read_file, read_text
+from kbuild.spec.reader import Node, read_file, read_text
 
 
 def read_spec(path: str | Path, ordering: str | None, overrides: Iterable[str], problems: list[Problem]) -> Spec | None:
@@ -19,7 +20,15 @@ def read_spec(path: str | Path, ordering: str | None, overrides: Iterable[str], 
         SpecError: the file cannot be read or is not YAML; nothing more can be said about it.
     """
     _, tree = read_file(path)
-    return parse(apply_overrides(tree, ordering, overrides, problems), Path(path), problems)
+    return parse(_complete(tree, Path(path).parent, ordering, overrides, problems), Path(path), problems)
+
+
+def _complete(
+    tree: Node, folder: Path, ordering: str | None, overrides: Iterable[str], problems: list[Problem]
+) -> Node:
+    """The tree with included blocks and overrides in it; overrides may change included blocks, or include more."""
+    tree = inline_includes(tree, folder, problems)
+    return inline_includes(apply_overrides(tree, ordering, overrides, problems), folder, problems)
 
 
 def load_spec(path: str | Path, ordering: str | None = None, overrides: Iterable[str] = ()) -> Spec:
@@ -43,7 +52,7 @@ def load_spec(path: str | Path, ordering: str | None = None, overrides: Iterable
 def parse_spec(text: str, ordering: str | None = None, overrides: Iterable[str] = (), name: str = "<text>") -> Spec:
     """Read a spec from text instead of a file; paths in it are relative to the working directory."""
     problems: list[Problem] = []
-    tree = apply_overrides(read_text(text, name), ordering, overrides, problems)
+    tree = _complete(read_text(text, name), Path(), ordering, overrides, problems)
     spec = parse(tree, None, problems)
     if problems or spec is None:
         raise SpecError(problems)

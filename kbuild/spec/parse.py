@@ -20,9 +20,7 @@ from kbuild.spec.resolve import resolve
 from kbuild.spec.settings import ORDERING_KEYS, read_ordering
 from kbuild.spec.train import TRAIN_KEYS, read_train
 
-TOP_KEYS = ("kbuild", "name", "vars", "input", "inputs", "outputs", "ordering", "blocks", "layers", "train")
-#: Keys of later versions: refused, never ignored.
-LATER_KEYS = ("include",)
+TOP_KEYS = ("kbuild", "name", "vars", "include", "input", "inputs", "outputs", "ordering", "blocks", "layers", "train")
 _INPUT_KEYS = ("shape", "dtype")
 _DTYPES: tuple[str, ...] = ("float32", "float16", "bfloat16", "float64", "int8", "int16", "int32", "int64")
 _DTYPES += ("uint8", "uint16", "uint32", "uint64", "bool", "string")
@@ -32,7 +30,7 @@ def parse(tree: Node, path: Path | None, problems: list[Problem]) -> Spec | None
     """Check the structure of a whole spec.
 
     Args:
-        tree: the document's root.
+        tree: the document's root, included blocks in it.
         path: the file it came from, for its default name and its folder.
         problems: collects everything wrong.
 
@@ -48,9 +46,7 @@ def parse(tree: Node, path: Path | None, problems: list[Problem]) -> Spec | None
         problems.append(Problem("wrong-type", message, tree.span))
         return None
     for key, _ in tree:
-        if key.value in LATER_KEYS:
-            problems.append(Problem("not-yet", f"`{key.value}` is not part of this version", key.span))
-        elif key.value not in TOP_KEYS:
+        if key.value not in TOP_KEYS:
             message = f"a spec has no key {key.value[:60]!r}"
             problems.append(Problem("unknown-key", message, key.span, _belongs(key.value)))
     _version(tree.get("kbuild"), problems)

@@ -142,7 +142,7 @@ def locate(node: Node, path: tuple[Any, ...]) -> Span:
     return node.span
 
 
-def read_file(path: str | Path) -> tuple[Source, Node]:
+def read_file(path: str | Path, included: bool = False) -> tuple[Source, Node]:
     """Read a YAML file.
 
     Raises:
@@ -169,22 +169,23 @@ def read_file(path: str | Path) -> tuple[Source, Node]:
         before = raw[: error.start].decode("utf-8", "replace")
         span = Span(Source(name, before), before.count("\n") + 1, len(before) - before.rfind("\n"))
         _fail("file", f"not UTF-8: byte 0x{raw[error.start]:02x} at offset {error.start}", span, "save it as UTF-8")
-    tree = read_text(text, name)
+    tree = read_text(text, name, included=included)
     return tree.span.source, tree
 
 
-def read_text(text: str, name: str, before: str = "") -> Node:
+def read_text(text: str, name: str, before: str = "", included: bool = False) -> Node:
     """Parse one YAML document.
 
     Args:
         text: the document.
         name: what messages call it.
         before: text of the same line in front of the document, which messages show: the rest of an option.
+        included: whether a spec includes it.
 
     Raises:
         SpecError: not YAML, more than one document, a limit exceeded, duplicate keys (all of them), a tag.
     """
-    source = Source(name, before + text)
+    source = Source(name, before + text, included)
     if not text.strip():
         _fail("file", "the file is empty", Span(source, 1, 1), "`kbuild init` writes a starter spec")
     try:

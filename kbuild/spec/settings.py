@@ -83,8 +83,10 @@ Problems = list[Problem]
 
 
 def origin(span: Span) -> str:
-    """How `because` names a place: "line 5", or the option that the text came from."""
-    return span.source.name if span.source.name.startswith("--") else f"line {span.line}"
+    """How `because` names a place: "line 5", "line 5 of blocks/resnet.yaml", or the option the text came from."""
+    if span.source.name.startswith("--"):
+        return span.source.name
+    return f"line {span.line} of {span.source.name}" if span.source.included else f"line {span.line}"
 
 
 def policy_defaults(policy: policies.Policy | None, order: policies.Order) -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kbuild.plan.graph import Graph, Node, Pass, upstream
+from kbuild.spec.settings import origin
 
 #: Structural roles through which the input is still raw.
 _RAW = {"input", "preprocessing", "padding", "reshape", "merge", "D"}
@@ -23,7 +24,7 @@ def prune(graph: Graph) -> None:
                 graph.problem("unused-layer", f"no output depends on the input {node.local!r}", node)
             else:
                 graph.notes.append(
-                    f"{node.local or node.cls} (line {node.span.line}) leads to no output and is left out"
+                    f"{node.local or node.cls} ({origin(node.span)}) leads to no output and is left out"
                 )
     graph.nodes = [node for node in graph.nodes if id(node) in needed]
     graph.units = [unit for unit in graph.units if id(unit.node) in needed]

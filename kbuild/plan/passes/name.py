@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 from kbuild.plan.graph import Graph, Node, Pass, Scope, full_name
+from kbuild.spec.settings import origin
 
 
 def name(graph: Graph) -> None:
@@ -20,7 +21,7 @@ def name(graph: Graph) -> None:
             if node.name in taken:
                 first = taken[node.name]
                 message = f"two layers have the full name {node.name!r}"
-                graph.problem("duplicate-name", message, node, f"the first stands in line {first.span.line}")
+                graph.problem("duplicate-name", message, node, f"the first stands in {origin(first.span)}")
             taken[node.name] = node
     counters: dict[str, itertools.count[int]] = {}
     for node in written:

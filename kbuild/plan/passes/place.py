@@ -8,7 +8,7 @@ from kbuild.catalog.layers import lookup
 from kbuild.errors import Span
 from kbuild.plan.graph import Graph, Node, Pass, Unit
 from kbuild.plan.passes.settle import rate_of
-from kbuild.spec.settings import Setting
+from kbuild.spec.settings import Setting, origin
 
 #: Suffix of a normalization's name; any other class is `_norm`.
 SUFFIXES = {"BatchNormalization": "bn", "LayerNormalization": "ln", "GroupNormalization": "gn"}
@@ -40,7 +40,7 @@ def place(graph: Graph) -> None:
             follow.append(new)
         after[node], ends[node], unit.end = follow, end, end
         unit.letters["W"] = node
-        node.because = f"weight layer written in line {node.span.line}"
+        node.because = f"weight layer written in {origin(node.span)}"
     for node in graph.nodes:
         if node.unit is None:
             node.inputs = [ends.get(source, source) for source in node.inputs]
