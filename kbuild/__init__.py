@@ -21,7 +21,7 @@ from kbuild.errors import InputError, KbuildError, ParityError, SpecError, Train
 if TYPE_CHECKING:
     from kbuild.plan.plan import Plan
     from kbuild.spec.model import Spec
-    from kbuild.train.run import RunResult
+    from kbuild.train.result import RunResult
 
 __version__ = "0.1.0"
 
@@ -103,7 +103,7 @@ def train_spec(spec: Spec, **options: Any) -> RunResult:
         options: `epochs`, `batch_size`, `seed`, `run_dir`, `name`, `overwrite`, `quiet`, as on the command line.
 
     Returns:
-        Run directory, SavedModel, metrics per split, and more: see `kbuild.train.run.RunResult`.
+        Run directory, SavedModel, metrics per split, and more: see `kbuild.train.result.RunResult`.
 
     Raises:
         SpecError: the spec or its data do not fit.
