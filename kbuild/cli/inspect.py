@@ -5,13 +5,17 @@ from __future__ import annotations
 import enum
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from kbuild.cli import options
 from kbuild.errors import InputError
+
+if TYPE_CHECKING:
+    from kbuild.plan.plan import Plan
 
 
 class Format(str, enum.Enum):
@@ -45,17 +49,11 @@ def summarize(
         table.print_plan(plan)
 
 
-def _plan(source, ordering, overrides):  # type: ignore[no-untyped-def]
+def _plan(source: Path, ordering: str | None, overrides: Iterable[str]) -> Plan:
     from kbuild.plan.pipeline import compile_spec
-    from kbuild.plan.plan import Plan
 
     if source.is_dir() and (source / "plan.json").is_file():
-        if ordering is not None or overrides:
-            raise InputError(f"{source} is a finished run; --ordering and --set apply to specs ({source}/spec.yaml)")
-        try:
-            return Plan.from_json((source / "plan.json").read_text(encoding="utf-8"))
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{source / 'plan.json'} is damaged: {error}") from error
+        return read_run(source, ordering, overrides)
     if source.suffix in (".keras", ".h5"):
         raise InputError(f"{source} is a saved model; this version summarizes specs and runs")
     _, plan = compile_spec(source, ordering, overrides)
@@ -66,6 +64,24 @@ def _plan(source, ordering, overrides):  # type: ignore[no-untyped-def]
 
         plan = complete(plan)
     return plan
+
+
+def read_run(run: Path, ordering: str | None, overrides: Iterable[str]) -> Plan:
+    """The plan of a run directory.
+
+    Raises:
+        InputError: it is none, it is damaged, or something is to be overridden in it.
+    """
+    from kbuild.plan.plan import Plan
+
+    if ordering is not None or overrides:
+        raise InputError(f"{run} is a finished run; --ordering and --set apply to specs ({run}/spec.yaml)")
+    try:
+        return Plan.from_json((run / "plan.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{run} is no run directory: plan.json cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{run / 'plan.json'} is damaged: {error}") from error
 
 
 def policies(

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn, Optional
 import typer
 
 from kbuild import __version__
-from kbuild.cli import inspect, start, work
+from kbuild.cli import compare, inspect, start, work
 from kbuild.errors import KbuildError
 
 INTERRUPTED = 130
@@ -47,6 +47,7 @@ for _command in (
     work.train,
     inspect.summarize,
     inspect.policies,
+    compare.diff,
     work.evaluate,
     work.predict,
     start.init,

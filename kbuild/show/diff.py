@@ -151,11 +151,12 @@ def compare(a: Plan, b: Plan, source_a: str = "A", source_b: str = "B") -> Diffe
     units = list(_pairs(a.units, b.units, _unit_kind(a), _unit_kind(b)))
     rest_a, rest_b = _rest(a), _rest(b)
     layers = list(_pairs(rest_a, rest_b, _layer_kind, _layer_kind))
-    names = {y.name: x.name for x, y in (*units, *layers)}
+    pairs = [(x.name, y.name) for x, y in units] + [(x.name, y.name) for x, y in layers]
+    names = {new: old for old, new in pairs}
     view_a, view_b = _View(a), _View(b, {new: old for new, old in names.items() if new != old})
     differing = [_unit(view_a, view_b, x, y) for x, y in units]
     others = [_other(view_a, view_b, x, y) for x, y in layers]
-    only_a = _alone(view_a, [*a.units, *rest_a], {x.name for x, _ in (*units, *layers)})
+    only_a = _alone(view_a, [*a.units, *rest_a], {old for old, _ in pairs})
     only_b = _alone(view_b, [*b.units, *rest_b], set(names))
     outputs = (a.outputs, b.outputs) if a.outputs != b.outputs else None
     return Difference(
@@ -210,9 +211,8 @@ def _pairs(
     taken = {one.name for one in a}
     free = [one for one in b if one.name not in taken]
     matcher = difflib.SequenceMatcher(None, [kind_a(x) for x in left], [kind_b(x) for x in free], autojunk=False)
-    renamed = {
-        left[block.a + at].name: free[block.b + at] for block in matcher.get_matching_blocks() for at in range(block.size)
-    }
+    blocks = matcher.get_matching_blocks()
+    renamed = {left[one.a + at].name: free[one.b + at] for one in blocks for at in range(one.size)}
     for one in a:
         other = by_name.get(one.name) or renamed.get(one.name)
         if other is not None:
