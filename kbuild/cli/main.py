@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn, Optional
 import typer
 
 from kbuild import __version__
-from kbuild.cli import compare, inspect, start, work
+from kbuild.cli import compare, inspect, lint, start, work
 from kbuild.errors import KbuildError
 
 INTERRUPTED = 130
@@ -48,6 +48,7 @@ for _command in (
     inspect.summarize,
     inspect.policies,
     compare.diff,
+    lint.lint,
     work.evaluate,
     work.predict,
     start.init,
