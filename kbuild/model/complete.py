@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from kbuild.model.lower import build_model
 from kbuild.model.verify import output_shape
+from kbuild.plan.folding import with_folding
 from kbuild.plan.plan import Plan
 
 
@@ -28,4 +29,4 @@ def complete(plan: Plan) -> Plan:
                 trainable_params=trainable,
             )
         layers.append(layer)
-    return replace(plan, layers=tuple(layers))
+    return with_folding(replace(plan, layers=tuple(layers)))
