@@ -21,13 +21,17 @@ class Scope:
     """Where names are looked up: the spec, a use of a block, or one round of a repeat.
 
     `label` prefixes the full names of what stands inside; `number` follows the next name inside, unless that is a label
-    that is `counted`: one that no other use has, in whatever round of a repeat.
+    that is `counted`: one that no other use has, in whatever round of a repeat. `block` is the block's name at a use and
+    "" in a `round` of a repeat; `span` is where the `use` or the `repeat` stands.
     """
 
     parent: Scope | None = None
     label: str = ""
     number: int | None = None
     counted: bool = False
+    block: str = ""
+    round: int | None = None
+    span: Span | None = None
     names: dict[str, Node] = field(default_factory=dict)
 
     def find(self, name: str) -> Node | None:

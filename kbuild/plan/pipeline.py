@@ -9,10 +9,10 @@ from pathlib import Path
 
 from kbuild.catalog.layers import differs
 from kbuild.errors import InternalError, KbuildError, Problem, Span, SpecError
-from kbuild.plan.graph import Graph, Node, Pass, Unit
+from kbuild.plan.graph import Graph, Node, Pass, Scope, Unit, full_name
 from kbuild.plan.passes import bias, close, dropout_kind, edges, fold, fuse, infer, name, place, project, residual, settle
 from kbuild.plan.passes.expand import expand
-from kbuild.plan.plan import Place, Plan, PlannedLayer, PlannedUnit
+from kbuild.plan.plan import Frame, Place, Plan, PlannedLayer, PlannedUnit
 from kbuild.spec.load import read_spec
 from kbuild.spec.model import Spec
 
@@ -115,12 +115,13 @@ def freeze(graph: Graph) -> Plan:
     ordering = graph.ordering
     assert ordering.order is not None
     unit_of = {id(node): unit for unit in graph.units for node in unit.letters.values()}
+    frames: dict[Scope, tuple[Frame, ...]] = {}
     return Plan(
         name=graph.name,
         policy=ordering.policy.value if ordering.policy else None,
         order=str(ordering.order.value),
         ordering_because=ordering.order.because,
-        layers=tuple(_layer(node, unit_of.get(id(node))) for node in graph.nodes),
+        layers=tuple(_layer(node, unit_of.get(id(node)), _frames(node.scope, frames)) for node in graph.nodes),
         units=tuple(_unit(unit) for unit in graph.units),
         outputs=tuple(node.name for node in graph.outputs),
         heads={node.name: tuple(head.name for head in edges.heads_of(node)) for node in graph.outputs},
@@ -132,7 +133,18 @@ def _place(span: Span) -> Place:
     return Place(span.source.name, span.line, span.column)
 
 
-def _layer(node: Node, unit: Unit | None) -> PlannedLayer:
+def _frames(scope: Scope, known: dict[Scope, tuple[Frame, ...]]) -> tuple[Frame, ...]:
+    """The blocks and rounds around a scope, outermost first; `known` keeps what was found."""
+    if scope.parent is None:
+        return ()
+    if scope not in known:
+        label = full_name(scope, "")[:-1] if scope.label else ""
+        place = _place(scope.span) if scope.span else None
+        known[scope] = (*_frames(scope.parent, known), Frame(scope.block, label, place, scope.round))
+    return known[scope]
+
+
+def _layer(node: Node, unit: Unit | None, within: tuple[Frame, ...]) -> PlannedLayer:
     config = dict(node.args)
     if node.role != "input":
         config = differs(node.cls, config)
@@ -155,6 +167,7 @@ def _layer(node: Node, unit: Unit | None) -> PlannedLayer:
         folds_into=node.folds_into.name if node.folds_into else None,
         fold_because=node.fold_because,
         settings=node.settings,
+        within=within,
     )
 
 

@@ -28,6 +28,23 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Frame:
+    """A use of a block, or one round of a repeat, that a layer was expanded in.
+
+    Attributes:
+        block: the block's name; "" for a round of a repeat.
+        label: what full names inside it begin with, `b1`; "" for a round of a repeat without a name.
+        source: where the `use` or the `repeat` stands; rounds of one repeat share it.
+        round: of a repeat, counted from 1.
+    """
+
+    block: str
+    label: str
+    source: Place | None = None
+    round: int | None = None
+
+
+@dataclass(frozen=True)
 class PlannedLayer:
     """One Keras layer of the resolved model.
 
@@ -47,6 +64,7 @@ class PlannedLayer:
         folds_into: for a BatchNormalization that can be folded into a weight layer, that layer's name.
         fold_because: for normalizations, why it folds or does not.
         settings: value name → which level set it, for example {"rate": "0.2, policy conventional"}.
+        within: the blocks and rounds around it, outermost first.
     """
 
     name: str
@@ -64,6 +82,7 @@ class PlannedLayer:
     folds_into: str | None = None
     fold_because: str = ""
     settings: dict[str, str] = field(default_factory=dict)
+    within: tuple[Frame, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON data, the class under the key "class"."""
@@ -76,8 +95,14 @@ class PlannedLayer:
         data = {**data, "cls": data["class"]}
         for name in ("inputs", "output_shape"):
             data[name] = None if data.get(name) is None else tuple(data[name])
-        data["source"] = Place(**data["source"]) if data.get("source") else None
+        data["source"] = _read_place(data.get("source"))
+        around = data.get("within", ())
+        data["within"] = tuple(Frame(**{**frame, "source": _read_place(frame.get("source"))}) for frame in around)
         return cls(**{f.name: data[f.name] for f in fields(cls) if f.name in data})
+
+
+def _read_place(data: dict[str, Any] | None) -> Place | None:
+    return Place(**data) if data else None
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,8 @@ class _Expander(LayerReader):
         scope = place.scope
         for index in range(times):
             self._step(item.span, place)
-            inner = Scope(place.scope, f"{label}{index + 1}" if label else "", None if label else index + 1)
+            called = f"{label}{index + 1}" if label else ""
+            inner = Scope(place.scope, called, None if label else index + 1, round=index + 1, span=item.span)
             names = {**place.names, item.index: index}
             scope = inner
             previous = self.items(item.layers, previous, replace(place, scope=inner, names=names))
@@ -184,7 +185,7 @@ class _Expander(LayerReader):
             pair = (self._labelled(place.scope), block.name)
             self.uses[pair] = self.uses.get(pair, 0) + 1
             label = f"{block.name}{self.uses[pair]}"
-        inner = Scope(place.scope, label, counted=counted)
+        inner = Scope(place.scope, label, counted=counted, block=item.block, span=item.span)
         inside = replace(place, scope=inner, names=names, trail=trail, chain=(*place.chain, item.block))
         end = self.items(block.layers, previous, inside)
         self._register(item.beside, end, place, alias=True)
