@@ -132,21 +132,20 @@ def _same(entry: Shape, end: Shape, positions: Sequence[int], strides: Sequence[
 def _strides(branch: Branch, inside: list[Node], positions: Sequence[int]) -> list[int | None]:
     """The stride of each position with which a 1x1 convolution has the sizes of the branch; None where none has.
 
-    The strides of the branch multiplied, if they fit; else the one that maps the two sizes. Free sizes are tried out
-    with two of their own.
+    The strides of the branch multiplied, if they fit; else the one that maps the two sizes, if they are known. Where one
+    is free, the branch is tried out with two sizes.
     """
     assert branch.entry.shape is not None and branch.end is not None and branch.end.shape is not None
-    tried: list[tuple[Shape, Shape | None]] = [(branch.entry.shape, branch.end.shape)]
-    if None in (branch.entry.shape[axis] for axis in positions):
+    entry, end = branch.entry.shape, branch.end.shape
+    tried: list[tuple[Shape, Shape | None]] = [(entry, end)]
+    if None in (entry[axis] for axis in positions):
         tried = [_try(branch, inside, size) for size in _TRIED]
     found: list[int | None] = []
     for index, axis in enumerate(positions):
         pairs = [(before[axis], after[axis] if after else None) for before, after in tried]
-        nominal = _nominal(branch, index, len(positions))
-        choices = [nominal, *(_stride(before, after) for before, after in pairs)]
-        found.append(
-            next((stride for stride in choices if stride and all(_fits(*pair, stride) for pair in pairs)), None)
-        )
+        choices = (_nominal(branch, index, len(positions)), _stride(entry[axis], end[axis]))
+        fitting = (stride for stride in choices if stride and all(_fits(*pair, stride) for pair in pairs))
+        found.append(next(fitting, None))
     return found
 
 
