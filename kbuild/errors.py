@@ -27,6 +27,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 #: Every code a Problem may carry, and what it means. The docs list this table.
 CODES: dict[str, str] = {
@@ -76,10 +77,21 @@ class Source:
     text: str = field(repr=False)
     included: bool = False
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The lines, without what ends them."""
+        return _lines(self.text)
+
     def line(self, number: int) -> str:
         """Line `number`, counted from 1; empty past the end."""
-        lines = _BREAK.split(self.text, number)
+        lines = self.lines
         return lines[number - 1] if 0 < number <= len(lines) else ""
+
+
+@lru_cache(maxsize=8)
+def _lines(text: str) -> tuple[str, ...]:
+    """A report asks for the lines of one text again and again."""
+    return tuple(_BREAK.split(text))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ around it; on a setting's under `train` for findings about that setting.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import yaml
@@ -16,7 +16,8 @@ from kbuild.errors import Source, Span, suggest
 from kbuild.lint.finding import Found, Rule
 from kbuild.lint.view import View
 
-_COMMENT = re.compile(r"#[^\n]*?\bkbuild:\s*ignore\b(?:\[(?P<rules>[^\]\n]*)\])?")
+_COMMENT = re.compile(r"#[^#\n]*?\bkbuild:\s*ignore\b(?:\[(?P<rules>[^\]\n]*)\])?")
+_ORDERING = re.compile(r"""['"]?ordering['"]?\s*:""")
 
 
 @dataclass(slots=True)
@@ -31,50 +32,47 @@ class Ignore:
 
 def read_ignores(text: Source) -> list[Ignore]:
     """The suppressions of a spec: for a comment's own line and, where it stands alone, for the next with content."""
+    if "kbuild:" not in text.text:
+        return []
     found: list[Ignore] = []
-    if "kbuild:" not in text.text or "ignore" not in text.text:
-        return found
-    scalars: list[tuple[int, int]] | None = None
-    for match in _COMMENT.finditer(text.text):
-        if scalars is None:
-            scalars = list(_scalars(text.text))
-        if any(start <= match.start() < end for start, end in scalars):
+    scalars: list[tuple[tuple[int, int], tuple[int, int]]] | None = None
+    for number, line in enumerate(text.lines, 1):
+        match = _COMMENT.search(line) if "kbuild:" in line else None
+        if match is None:
             continue
-        found.extend(_of_comment(text, match))
+        scalars = list(_scalars(text.text)) if scalars is None else scalars
+        at = (number - 1, match.start())
+        if not any(start <= at < end for start, end in scalars):
+            found.extend(_of_comment(text, number, match))
     return found
 
 
-def _scalars(text: str) -> Iterator[tuple[int, int]]:
-    """Where scalars stand: what looks like a comment in a string is none."""
+def _scalars(text: str) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Where scalars stand, as (line, column) from 0: what looks like a comment in a string is none."""
     for token in yaml.scan(text, Loader=yaml.SafeLoader):
         if isinstance(token, yaml.ScalarToken):
-            yield token.start_mark.index, token.end_mark.index
+            start, end = token.start_mark, token.end_mark
+            yield (start.line, start.column), (end.line, end.column)
 
 
-def _of_comment(text: Source, match: re.Match[str]) -> Iterator[Ignore]:
-    line = text.text.count("\n", 0, match.start()) + 1
-    column = match.start() - (text.text.rfind("\n", 0, match.start()) + 1) + 1
-    lines: tuple[int, ...] = (line,)
-    if not text.line(line)[: column - 1].strip():
-        lines = (line, _next_line(text, line))
+def _of_comment(text: Source, number: int, match: re.Match[str]) -> Iterator[Ignore]:
+    lines: tuple[int, ...] = (number,)
+    if not text.line(number)[: match.start()].strip():
+        lines = (number, _next_line(text.lines, number))
     for name in (match["rules"] or "").split(","):
-        yield Ignore(name.strip(), Span(text, line, column, match.end() - match.start()), lines)
+        yield Ignore(name.strip(), Span(text, number, match.start() + 1, match.end() - match.start()), lines)
 
 
-def _next_line(text: Source, line: int) -> int:
-    lines = text.text.split("\n")
-    number = line + 1
-    while number <= len(lines) and (not lines[number - 1].strip() or lines[number - 1].lstrip().startswith("#")):
-        number += 1
-    return number
+def _next_line(lines: Sequence[str], number: int) -> int:
+    """The number of the first line behind line `number` that holds more than a comment."""
+    rest = range(number + 1, len(lines) + 1)
+    return next((at for at in rest if lines[at - 1].strip() and lines[at - 1].lstrip()[0] != "#"), number)
 
 
 def ordering_lines(text: Source) -> frozenset[int]:
     """The lines of the spec's `ordering`, all of them where it is a mapping."""
-    lines = text.text.split("\n")
-    start = next(
-        (number for number, line in enumerate(lines) if re.match(r"(ordering|'ordering'|\"ordering\")\s*:", line)), None
-    )
+    lines = text.lines
+    start = next((number for number, line in enumerate(lines) if _ORDERING.match(line)), None)
     if start is None:
         return frozenset()
     end = start + 1
