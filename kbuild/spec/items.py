@@ -30,7 +30,7 @@ Problems = list[Problem]
 
 
 def read_items(node: Node, where: str, problems: Problems) -> tuple[Item, ...]:
-    """A list of entries. One entry may stand alone, without the list, only where it is a mapping in `paths`."""
+    """A list of entries, each a layer or a structure; `where` is what messages call the list."""
     if not isinstance(node, Items):
         hint = "put a dash before each layer"
         if not where.startswith("`"):

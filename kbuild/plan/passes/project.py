@@ -132,8 +132,8 @@ def _same(entry: Shape, end: Shape, positions: Sequence[int], strides: Sequence[
 def _strides(branch: Branch, inside: list[Node], positions: Sequence[int]) -> list[int | None]:
     """The stride of each position with which a 1x1 convolution has the sizes of the branch; None where none has.
 
-    The strides of the branch multiplied, if they fit; else the one that maps the two sizes, if they are known. Where one
-    is free, the branch is tried out with two sizes.
+    The strides of the branch multiplied, if they fit; else the one that maps the two sizes, if they are known. Where
+    one is free, the branch is tried out with two sizes.
     """
     assert branch.entry.shape is not None and branch.end is not None and branch.end.shape is not None
     entry, end = branch.entry.shape, branch.end.shape
