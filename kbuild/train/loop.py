@@ -109,7 +109,7 @@ class Loop:
         """Run the steps from `start` to before `stop`; return the step that was reached, past the last one run.
 
         Raises:
-            TrainingError: the device is out of memory.
+            OutOfMemory: the device has no memory for a step.
             NonFinite: the loss of a step is NaN or infinite; no step after it was run.
         """
         tf = self.tf
@@ -203,6 +203,14 @@ class Loop:
         return _MemoryErrors(self.tf, self.batch_size)
 
 
+class Diverged(TrainingError):
+    """The loss became NaN or infinite."""
+
+
+class OutOfMemory(TrainingError):
+    """The device has no memory for a step."""
+
+
 class NonFinite(Exception):
     """The loss of step `step` (from 0, within the epoch) is NaN or infinite."""
 
@@ -212,7 +220,7 @@ class NonFinite(Exception):
 
 
 class _MemoryErrors:
-    """Turns the device's out-of-memory error into a TrainingError."""
+    """Turns the device's out-of-memory error into `OutOfMemory`."""
 
     def __init__(self, tf: Any, batch_size: int):
         self.tf, self.batch_size = tf, batch_size
@@ -223,7 +231,7 @@ class _MemoryErrors:
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if isinstance(error, (self.tf.errors.ResourceExhaustedError, MemoryError)):
             message = f"out of memory at batch size {self.batch_size}; try a smaller one (--batch-size)"
-            raise TrainingError(message) from error
+            raise OutOfMemory(message) from error
 
 
 def flat(logs: dict[str, Any], prefix: str = "") -> dict[str, Any]:

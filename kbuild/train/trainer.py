@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from kbuild.errors import Problem, SpecError, TrainingError, suggest
+from kbuild.errors import Problem, SpecError, suggest
 from kbuild.model.backend import import_keras
 from kbuild.spec.train import TrainSettings
 from kbuild.train import progress as display
@@ -20,7 +20,7 @@ from kbuild.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from kbuild.train.data.arrays import Data
 from kbuild.train.files import naming_failures
 from kbuild.train.interrupt import Interrupted, StopSignal
-from kbuild.train.loop import Chunks, Loop, NonFinite, flat, permutation
+from kbuild.train.loop import Chunks, Diverged, Loop, NonFinite, flat, permutation
 
 #: Callbacks that hook into batches but need no single steps here.
 _CHUNK_SAFE = ("TerminateOnNaN", "TensorBoard", "SwapEMAWeights")
@@ -68,7 +68,8 @@ class Trainer:
             resume: go on from `checkpoints/last`.
 
         Raises:
-            TrainingError: NaN or infinite loss, out of memory, a full disk.
+            Diverged: NaN or infinite loss.
+            TrainingError: out of memory, a full disk.
             Interrupted: Ctrl-C or SIGTERM; a checkpoint is written.
         """
         keras: Any = import_keras()
@@ -152,13 +153,13 @@ class Trainer:
         for name, value in values.items():
             if name == "loss" and not math.isfinite(value):
                 message = f"the validation loss is {value} after epoch {self.progress.epoch + 1}"
-                raise TrainingError(f"{message}; try a smaller learning rate, or gradient clipping (clipnorm)")
+                raise Diverged(f"{message}; try a smaller learning rate, or gradient clipping (clipnorm)")
         return {f"val_{name}": value for name, value in values.items()}
 
-    def _not_finite(self, epoch: int, step: int) -> TrainingError:
+    def _not_finite(self, epoch: int, step: int) -> Diverged:
         value = self.loop.metrics().get("loss", math.nan)
         word = "infinite" if math.isinf(value) else "not a number (NaN)"
-        return TrainingError(
+        return Diverged(
             f"the loss became {word} in epoch {epoch + 1}, step {step + 1} of {self.loop.steps}; "
             "try a smaller learning rate, or gradient clipping (clipnorm)"
         )

@@ -32,6 +32,15 @@ def load_data(settings: TrainSettings, plan: Plan, targets: Sequence[Target], fo
     Raises:
         SpecError: all that is wrong with the arrays.
     """
+    return split_validation(load_unsplit(settings, plan, targets, folder), settings, targets, seed)
+
+
+def load_unsplit(settings: TrainSettings, plan: Plan, targets: Sequence[Target], folder: Path) -> Data:
+    """Read and check the data of a spec, the validation share still among the training data.
+
+    Raises:
+        SpecError: all that is wrong with the arrays.
+    """
     raw = read_source(settings.data, folder)
     checker = Checker(raw, plan, targets, settings.data.span)
     train = checker.split("train", raw.train)
@@ -41,12 +50,17 @@ def load_data(settings: TrainSettings, plan: Plan, targets: Sequence[Target], fo
     validation = None
     if isinstance(settings.validation, DataSettings):
         validation = load_single(settings.validation, plan, targets, folder, notes)
-    elif settings.validation > 0:
-        train, validation = _share(train, settings, seed)
-    data = Data(train, validation, test)
-    notes.insert(0, ", ".join(f"{split.rows:,} {name}" for name, split in data.splits.items()) + " examples")
-    notes += _absent(train, targets)
     return Data(train, validation, test, tuple(notes))
+
+
+def split_validation(unsplit: Data, settings: TrainSettings, targets: Sequence[Target], seed: int) -> Data:
+    """The data as a run with this seed has them: the validation share drawn, and notes on what there is."""
+    train, validation = unsplit.train, unsplit.validation
+    if isinstance(settings.validation, float) and settings.validation > 0:
+        train, validation = _share(train, settings, seed)
+    data = Data(train, validation, unsplit.test)
+    counts = ", ".join(f"{split.rows:,} {name}" for name, split in data.splits.items()) + " examples"
+    return Data(train, validation, unsplit.test, (counts, *unsplit.notes, *_absent(train, targets)))
 
 
 def read_source(data: DataSettings, folder: Path) -> Raw:
