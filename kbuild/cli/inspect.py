@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from kbuild.plan.plan import Plan
 
 
+#: What the name of a saved model ends in.
+MODEL_SUFFIXES = (".keras", ".h5", ".hdf5", ".json")
+
+
 class Format(str, enum.Enum):
     table = "table"
     json = "json"
@@ -25,7 +29,14 @@ class Format(str, enum.Enum):
 
 
 def summarize(
-    source: Annotated[Path, typer.Argument(metavar="SPEC|RUN", help="A spec or a run directory.", show_default=False)],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SPEC|RUN|MODEL",
+            help="A spec, a run directory, or a saved model (.keras, .h5, .json).",
+            show_default=False,
+        ),
+    ],
     ordering: options.Ordering = None,
     set_: options.Set = None,
     format_: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.table,
@@ -54,9 +65,10 @@ def _plan(source: Path, ordering: str | None, overrides: Iterable[str]) -> Plan:
 
     if source.is_dir() and (source / "plan.json").is_file():
         return read_run(source, ordering, overrides)
-    if source.suffix in (".keras", ".h5"):
-        raise InputError(f"{source} is a saved model; this version summarizes specs and runs")
-    _, plan = compile_spec(source, ordering, overrides)
+    if source.suffix.lower() in MODEL_SUFFIXES:
+        plan = read_model(source, ordering, overrides)
+    else:
+        _, plan = compile_spec(source, ordering, overrides)
     if plan.unresolved:
         classes = ", ".join(sorted({layer.cls for layer in plan.without_rule}))
         print(f"only Keras knows the shape or weights of {classes}: building the model takes seconds", file=sys.stderr)
@@ -64,6 +76,20 @@ def _plan(source: Path, ordering: str | None, overrides: Iterable[str]) -> Plan:
 
         plan = complete(plan)
     return plan
+
+
+def read_model(model: Path, ordering: str | None, overrides: Iterable[str]) -> Plan:
+    """The plan of a saved model.
+
+    Raises:
+        InputError: it is none that kbuild reads, or something is to be overridden in it.
+    """
+    from kbuild.importing import plan_of_model
+
+    if ordering is not None or overrides:
+        hint = "`kbuild import` writes its spec"
+        raise InputError(f"{model} is a saved model; --ordering and --set apply to specs: {hint}")
+    return plan_of_model(model)
 
 
 def read_run(run: Path, ordering: str | None, overrides: Iterable[str]) -> Plan:

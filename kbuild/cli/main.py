@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn, Optional
 import typer
 
 from kbuild import __version__
-from kbuild.cli import compare, inspect, lint, start, work
+from kbuild.cli import compare, inspect, lint, models, start, work
 from kbuild.errors import KbuildError
 
 INTERRUPTED = 130
@@ -49,12 +49,14 @@ for _command in (
     inspect.policies,
     compare.diff,
     lint.lint,
+    models.import_,
     work.evaluate,
     work.predict,
     start.init,
     start.doctor,
 ):
-    app.command(no_args_is_help=_command not in (inspect.policies, start.init, start.doctor))(_command)
+    _name = _command.__name__.rstrip("_")
+    app.command(_name, no_args_is_help=_command not in (inspect.policies, start.init, start.doctor))(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

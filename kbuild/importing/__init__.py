@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from kbuild.importing.letters import Found, infer_policy
 from kbuild.importing.network import Network, network_of
-from kbuild.importing.planning import plan_of_model
 from kbuild.importing.reader import MODEL_SUFFIXES, read_config
+from kbuild.importing.reporting import plan_of_model
 from kbuild.importing.writing import Imported, import_model, write_spec
 
 __all__ = [

@@ -170,7 +170,8 @@ class _Runs:
                 ahead = [pair for pair in self.ahead[unit.weight] if pair[1] not in taken]
                 # A run is taken from W outwards: what another unit has cuts it off.
                 free = len(ahead) == len(self.ahead[unit.weight]) or self.ahead[unit.weight][: len(ahead)] == ahead
-                unit.before = _taken(ahead, order.before[::-1])[::-1] if free else []
+                letters = _before(order, unit.head)
+                unit.before = _taken(ahead, letters[::-1])[::-1] if free else []
                 taken.update(name for _, name in unit.before)
         over = 0
         for unit in units:
@@ -181,10 +182,9 @@ class _Runs:
 
     def _fits(self, unit: FoundUnit, order: Order) -> bool:
         present = [letter for letter, _ in unit.before], [letter for letter, _ in unit.after]
-        before = [] if unit.first else list(order.before)
+        before = [] if unit.first else list(_before(order, unit.head))
         if unit.head:
-            # A and N from before the head's W close the trunk; its own A stands directly behind it.
-            before = [letter for letter in before if letter == "D" or "A" not in order.before]
+            # Its own A stands directly behind it, whatever the order.
             return present[0] == before
         after = list(order.after)
         if before == present[0] and after == present[1]:
@@ -212,6 +212,12 @@ class _Runs:
                 unit.before.insert(0, (letter, name))
                 letters.add(letter)
                 taken.add(name)
+
+
+def _before(order: Order, head: bool) -> tuple[str, ...]:
+    """The letters before W; at a head under a pre-activation order N and A close the trunk and are not its own."""
+    closes = head and "A" in order.before
+    return tuple(letter for letter in order.before if not closes or letter == "D")
 
 
 def _taken(run: list[tuple[str, str]], letters: tuple[str, ...]) -> list[tuple[str, str]]:

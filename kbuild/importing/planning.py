@@ -1,15 +1,13 @@
-"""A model that kbuild never made → the plan that `summarize`, `lint` and `diff` read."""
+"""A network and the order found in it → the plan with every letter where it stands."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from kbuild.catalog.layers import LayerFacts
 from kbuild.errors import Source, Span
-from kbuild.importing.letters import Found, FoundUnit, infer_policy
-from kbuild.importing.network import Layer, Network, network_of
-from kbuild.importing.reader import read_config
+from kbuild.importing.letters import Found, FoundUnit
+from kbuild.importing.network import Layer, Network
 from kbuild.plan.graph import Graph, Node, Scope, Unit
 from kbuild.plan.passes import bias, edges, fold, infer
 from kbuild.plan.pipeline import freeze
@@ -19,21 +17,8 @@ from kbuild.spec.settings import Setting, Settings
 _INPUT = LayerFacts("InputLayer", "input", "input")
 
 
-def plan_of_model(path: str | Path) -> Plan:
-    """The plan of a saved model: units, reasons, shapes, parameters and what folds, without TensorFlow.
-
-    Args:
-        path: a `.keras`, `.h5` or `.json` file.
-
-    Raises:
-        InputError: the file is no model of Keras 3, or holds what a spec cannot.
-    """
-    network = network_of(read_config(path), str(path))
-    return plan_of(network, infer_policy(network))
-
-
 def plan_of(network: Network, found: Found) -> Plan:
-    """The plan of a network under the order found in it."""
+    """The plan of a network under the order found in it, every letter where it stands."""
     graph = _graph(network, found)
     edges.find_edges(graph)
     graph.problems.clear()
@@ -50,7 +35,7 @@ def plan_of(network: Network, found: Found) -> Plan:
         if "use_bias" in node.facts.signature.arguments and not written[id(node)]:
             node.bias_because = node.bias_because.replace("use_bias: true is written", "use_bias: true, Keras' default")
     fold.decide_folding(graph)
-    notes = [f"{found.text}; the rest are found as they stand", *network.remarks, *graph.notes]
+    notes = [found.text, *network.remarks, *graph.notes]
     plan = freeze(graph)
     return replace(
         plan,

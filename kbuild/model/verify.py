@@ -30,7 +30,7 @@ def compare(plan: Plan, model: Any) -> list[str]:
     found += [f"{name} is built and not planned" for name in set(built) - planned]
     for layer in plan.layers:
         if layer.name in built:
-            found += [f"{layer.name}: {text}" for text in _differences(layer, built[layer.name])]
+            found += [f"{layer.name}: {text}" for text in _differences(layer, built[layer.name], planned)]
     outputs = [tensor._keras_history.operation.name for tensor in model.outputs]
     if list(plan.outputs) != outputs:
         found.append(f"outputs: planned {list(plan.outputs)}, built {outputs}")
@@ -49,14 +49,15 @@ def _built(plan: Plan, model: Any) -> dict[str, Any]:
     return built | {operation.name: operation for operation in model.operations if operation.name in wanted}
 
 
-def _differences(planned: PlannedLayer, built: Any) -> list[str]:
+def _differences(planned: PlannedLayer, built: Any, names: set[str]) -> list[str]:
     found = []
     expected = OPERATIONS[planned.cls].cls if planned.cls in OPERATIONS else planned.cls
     if type(built).__name__ != expected:
         found.append(f"planned {planned.cls}, built {type(built).__name__}")
     if planned.cls == "InputLayer":
         return found
-    sources = connections(built)
+    # A mask is one more input, an operation that Keras made and no plan has.
+    sources = [name for name in connections(built) if name in names or name in planned.inputs]
     if sources != list(planned.inputs):
         found.append(f"planned to read {list(planned.inputs)}, reads {sources}")
     shape = output_shape(built)
