@@ -1,0 +1,32 @@
+"""Names of a spec as Python identifiers."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import re
+
+#: Names that ejected code uses itself.
+RESERVED = frozenset(
+    {"keras", "layers", "np", "tf", "build_model", "operation", "name", "inputs", "outputs", "model", "main", "x", "i", "j", "k"}
+    | set(dir(builtins))
+)
+
+#: Names of variables that ejected code makes up.
+_VARIABLES = re.compile(r"(branch|shortcut|gate|index)(_[0-9]+)?")
+
+
+def identifier(text: str, otherwise: str) -> str:
+    """An identifier that reads like a text: ASCII letters, digits and `_`, no word of Python's or the code's own.
+
+    >>> identifier("res-block 1", "block"), identifier("class", "block"), identifier("+", "block")
+    ('res_block_1', 'class_', 'block')
+    """
+    found = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_").lower()[:60]
+    if not found:
+        return otherwise
+    if found[0].isdigit():
+        found = f"{otherwise}_{found}"
+    if _VARIABLES.fullmatch(found):
+        return f"{found}_{otherwise}"
+    return f"{found}_" if keyword.iskeyword(found) or found in RESERVED else found
