@@ -192,7 +192,7 @@ def _names_it(entry: yaml.MappingNode) -> bool:
 def _rename_layer(document: Document, at: _Spot, key: str) -> Edit | None:
     """The class name that stands here."""
     node = at.key or at.node
-    if not isinstance(node, yaml.ScalarNode) or node.style is not None:
+    if not isinstance(node, yaml.ScalarNode) or node.style:
         return None
     old, path = node.value, at.path
 
