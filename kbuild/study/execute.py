@@ -1,0 +1,95 @@
+"""Running a study: trials to workers, every end on disk at once, failures tried again once, a study resumed."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from pathlib import Path
+
+from kbuild.errors import InputError, listing
+from kbuild.study.design import Design
+from kbuild.study.executors import Began, Ended, Executor, Pending, Processes, Ready, cores
+from kbuild.study.folder import Folder
+from kbuild.study.progress import Silent
+from kbuild.study.record import Record, read_records, write_record, write_table
+from kbuild.study.worker import ATTEMPTS
+from kbuild.train.files import write_json
+from kbuild.train.interrupt import Interrupted, StopSignal
+
+
+def execute(
+    folder: Folder, design: Design, executor: Executor | None = None, workers: int | None = None, shown: Silent | None = None
+) -> dict[str, Record]:
+    """Run every trial that has not ended yet.
+
+    Args:
+        folder: of the study, its design written.
+        executor: None for worker processes on this machine.
+        workers: how many; None for one per core.
+        shown: what the user sees.
+
+    Returns:
+        The records of all trials, those of earlier runs too, in the order of the design.
+
+    Raises:
+        InputError: the metric is not one that the trials measure.
+        WorkError: no worker can be started.
+        Interrupted: Ctrl-C or SIGTERM; what has ended is on disk.
+    """
+    shown = shown or Silent()
+    records = {name: record for name, record in read_records(folder.path, design).items() if record.final}
+    for record in records.values():
+        _check_metric(design, record)
+    for leftover in (folder.path / "trials").glob(".*.tmp-*"):
+        leftover.unlink(missing_ok=True)
+    waiting = [trial for trial in design.trials if trial.id not in records]
+    pending = Pending(waiting)
+    executor = executor or Processes(folder.path, min(workers or cores(), max(1, len(waiting))))
+    shown.start(design, records)
+    begun = time.perf_counter()
+    try:
+        with StopSignal() as stop, closing(executor.events(pending)) as events:  # type: ignore[type-var]
+            for event in events:
+                if isinstance(event, Began):
+                    shown.began(event.trial)
+                elif isinstance(event, Ended):
+                    _ended(folder, design, event, pending, records)
+                    shown.ended(event.record, records, time.perf_counter() - begun)
+                elif isinstance(event, Ready):
+                    write_json(folder.path / "environment.json", event.environment)
+                shown.tick()
+                if stop.requested:
+                    left = len(design.trials) - len(records)
+                    raise Interrupted(f"interrupted; {len(records)} trials are done, --resume runs the other {left}")
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; --resume goes on") from None
+    finally:
+        shown.close()
+        write_table(folder.path, design, records)
+    return {trial.id: records[trial.id] for trial in design.trials}
+
+
+def _ended(folder: Folder, design: Design, event: Ended, pending: Pending, records: dict[str, Record]) -> None:
+    record = event.record
+    if not record.finished and record.attempts < ATTEMPTS:
+        pending.put(event.trial, record.attempts + 1)
+        return
+    _check_metric(design, record)
+    if not record.finished:
+        write_record(folder.path, record)
+    records[event.trial.id] = record
+    write_table(folder.path, design, records)
+
+
+def _check_metric(design: Design, record: Record) -> None:
+    if record.finished and design.metric not in record.metrics:
+        have = listing(name for name in record.metrics if name.startswith("val_"))
+        raise InputError(f"the trials do not measure {design.metric}; there are {have}")
+
+
+def clear(folder: Path) -> None:
+    """Remove what an analysis wrote, so that nothing old stands beside new trials."""
+    for name in ("results.json", "report.html", "report.md"):
+        (folder / name).unlink(missing_ok=True)
+
+

@@ -1,0 +1,155 @@
+"""One arm in one process: its model built and traced once, its variables made anew for every seed.
+
+Tracing a small CNN takes longer than ten epochs of `digits`. A graph holds no seed: initial weights, the optimizer's
+state, metrics and the states of seed generators are variables, and so are the examples here. For another seed a second
+model is built (not traced) the way a fresh process builds it, and its values are copied over: the same bytes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from kbuild.plan.plan import Plan
+from kbuild.spec.model import Spec
+from kbuild.spec.train import TrainSettings
+from kbuild.study.design import Trial
+from kbuild.study.record import Record, failed
+from kbuild.train.data.arrays import Data, Named, Split
+from kbuild.train.data.load import load_unsplit, split_validation
+from kbuild.train.loop import Diverged, Loop, OutOfMemory
+from kbuild.train.losses import resolve_losses, resolve_metrics
+from kbuild.train.objects import _PATHS as WRITING
+from kbuild.train.objects import make_augment, make_callbacks
+from kbuild.train.run import Prepared, build
+from kbuild.train.trainer import Trainer, check_monitors
+
+
+class RefillableLoop(Loop):
+    """A loop whose examples are variables, so that another split of the same size needs no new trace."""
+
+    def resident(self, arrays: Named) -> dict[str, Any]:
+        held = {name: self.tf.Variable(array, trainable=False) for name, array in arrays.items()}
+        self.__dict__.setdefault("_held", {})[id(arrays)] = held
+        return held
+
+    def fill(self, place: Split | None, values: Split | None) -> None:
+        """Put other examples where those of `place`, a split this loop has met, are."""
+        held: dict[int, dict[str, Any]] = self.__dict__["_held"]
+        for old, new in ((place.x, values.x), (place.y, values.y)) if place and values else ():
+            for name, variable in held.get(id(old), {}).items():
+                variable.assign(new[name])
+
+
+class Session:
+    """Trains an arm with one seed after another.
+
+    Args:
+        spec, plan: of the arm.
+        settings: with the study's epochs and batch size.
+    """
+
+    def __init__(self, spec: Spec, plan: Plan, settings: TrainSettings):
+        self.plan, self.settings = plan, settings
+        self.targets = resolve_losses(settings, plan)
+        resolve_metrics(settings, plan, self.targets)
+        self.unsplit = load_unsplit(settings, plan, self.targets, spec.folder)
+        self._loop: RefillableLoop | None = None
+
+    def run(self, trial: Trial) -> Record:
+        """Train and evaluate; a failure is a record too.
+
+        Raises:
+            KbuildError: the spec or the data are wrong, which no other seed will mend.
+        """
+        begun, first = time.perf_counter(), self._loop is None
+        try:
+            record = self._train(trial)
+        except Diverged as error:
+            # What broke off is what this seed gives: the model is made anew for the next one.
+            return replace(failed(trial, "diverged", str(error), _since(begun)), **self._so_far())
+        except (OutOfMemory, MemoryError) as error:
+            self._loop = None
+            return failed(trial, "memory", str(error) or "out of memory", _since(begun))
+        return replace(record, seconds=_since(begun), first=first)
+
+    def _so_far(self) -> dict[str, Any]:
+        history = _columns(self._trainer.progress.history)
+        return {"history": history, "epochs": len(self._trainer.progress.history)}
+
+    def _train(self, trial: Trial) -> Record:
+        settings = replace(self.settings, seed=trial.seed)
+        data = split_validation(self.unsplit, settings, self.targets, trial.seed)
+        loop = self._ready(settings, data)
+        callbacks = make_callbacks([c for c in settings.callbacks if c.class_name not in WRITING], None)
+        self._trainer = Trainer(loop, self._places, callbacks, settings.epochs, trial.seed, settings.shuffle)
+        progress = self._trainer.run()
+        measured = {"val_": self._places.validation, "test_": self._places.test}
+        metrics = {
+            prefix + name: value
+            for prefix, split in measured.items() if split is not None
+            for name, value in loop.evaluate(split).items()
+        }  # fmt: skip
+        return Record(
+            trial.id,
+            trial.arm,
+            trial.seed,
+            epochs=progress.epoch,
+            metrics=metrics,
+            history=_columns(progress.history),
+        )
+
+    def _ready(self, settings: TrainSettings, data: Data) -> Loop:
+        """The loop, in the state in which a fresh process would have it for this seed and these data."""
+        fresh = build(Prepared(settings, self.targets, data), self.plan)
+        augment = make_augment(settings.augment, settings.seed)
+        loop = self._loop
+        if loop is None or loop.rows != data.train.rows:
+            loop = RefillableLoop(fresh, data.train, settings.batch_size, augment, settings.class_weight)
+            check_monitors(settings, loop, data.validation is not None)
+            self._loop, self._places = loop, data
+            self._measures = _values(fresh.metrics_variables)
+            return loop
+        tf = loop.tf
+        fresh.optimizer.build(fresh.trainable_variables)
+        sample = {name: array[:1] for name, array in data.train.x.items()}
+        for layer in augment:  # as the loop does when it is made: their variables, and their states after one call
+            layer(tf.cast(tf.constant(next(iter(sample.values()))), "float32"), training=True)
+        _assign(loop.model.variables, fresh.variables)
+        _assign(loop.model.optimizer.variables, fresh.optimizer.variables)
+        _assign(loop.variables, [variable for layer in augment for variable in layer.variables])
+        _assign(loop.model.metrics_variables, self._measures)
+        loop.fill(self._places.train, data.train)
+        if data.validation is not self.unsplit.validation:
+            loop.fill(self._places.validation, data.validation)
+        return loop
+
+    @property
+    def variables(self) -> list[np.ndarray]:
+        """Values of all variables of the model and of its optimizer, for comparison."""
+        assert self._loop is not None
+        model = self._loop.model
+        return _values([*model.variables, *model.optimizer.variables])
+
+
+def _since(begun: float) -> float:
+    return round(time.perf_counter() - begun, 3)
+
+
+def _values(variables: Iterable[Any]) -> list[np.ndarray]:
+    return [variable.numpy() for variable in variables]
+
+
+def _assign(variables: Iterable[Any], values: Iterable[Any]) -> None:
+    for variable, value in zip(list(variables), list(values), strict=True):
+        variable.assign(value)
+
+
+def _columns(history: list[dict[str, float]]) -> dict[str, list[float]]:
+    """One mapping per epoch as one list per name; only validation values, what a study looks at, and the loss."""
+    kept = [name for name in (history[0] if history else ()) if name.startswith("val_") or name == "loss"]
+    return {name: [row[name] for row in history] for name in kept}

@@ -1,0 +1,111 @@
+"""A worker process: loads TensorFlow once, then takes trials, one line of JSON each, until its input ends.
+
+`python -m kbuild.study.worker DIRECTORY THREADS` reads `{"trial": ID, "attempt": 1}` lines and answers `{"ready": ...}` once
+and `{"record": ...}` per trial. A finished trial is on disk before it is announced, so a parent that is killed loses none.
+When the parent is gone the worker ends at once: its input closes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TextIO
+
+from kbuild.study.design import Trial
+from kbuild.study.folder import open_folder
+from kbuild.study.record import Record, failed, write_record
+from kbuild.train.files import finite
+
+#: A trial is begun this often at most.
+ATTEMPTS = 2
+#: Traced models a worker keeps; trials come arm by arm.
+_KEPT = 2
+
+
+class Runner:
+    """Runs trials of the study in a directory: the function that every executor calls.
+
+    Args:
+        folder: the study's directory.
+        threads: cores of this process; TensorFlow must not have run anything yet.
+    """
+
+    def __init__(self, folder: Path, threads: int):
+        from kbuild.model.backend import import_keras
+
+        import_keras()
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+        self.folder = open_folder(folder)
+        self.design = self.folder.design()
+        self.trials = {trial.id: trial for trial in self.design.trials}
+        self._sessions: dict[str, Any] = {}
+
+    def run(self, name: str, attempt: int) -> Record:
+        """Run one trial; put it on disk where it will not be tried again."""
+        trial = self.trials[name]
+        try:
+            record = self._session(trial.arm).run(trial)
+        except Exception as error:
+            self._sessions.pop(trial.arm, None)
+            record = failed(trial, "error", f"{type(error).__name__}: {error}")
+        record = Record.from_dict(finite(replace(record, attempts=attempt).to_dict()))
+        if record.finished or attempt >= ATTEMPTS:
+            write_record(self.folder.path, record)
+        return record
+
+    def _session(self, label: str) -> Any:
+        from kbuild.study.session import Session
+        from kbuild.train.run import train_settings
+
+        if label not in self._sessions:
+            while len(self._sessions) >= _KEPT:
+                self._sessions.pop(next(iter(self._sessions)))
+            spec, plan = self.folder.compiled(self.design, self.design.arm(label))
+            settings = train_settings(spec, self.design.epochs, self.design.batch_size)
+            self._sessions[label] = Session(spec, plan, settings)
+        return self._sessions[label]
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    folder, threads = Path(sys.argv[1]), int(sys.argv[2])
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever else prints does not mix with the answers
+    tasks = _tasks(sys.stdin)
+    runner = Runner(folder, threads)
+    from kbuild.train.rundir import environment
+
+    _say(answers, {"ready": True, "environment": environment()})
+    while True:
+        task = tasks.get()
+        _say(answers, {"record": runner.run(task["trial"], task["attempt"]).to_dict()})
+
+
+def _say(answers: TextIO, message: dict[str, Any]) -> None:
+    answers.write(json.dumps(message) + "\n")
+    answers.flush()
+
+
+def _tasks(stream: TextIO) -> queue.Queue[dict[str, Any]]:
+    """Tasks as they come in; the process ends where they end, in the middle of a trial too."""
+    tasks: queue.Queue[dict[str, Any]] = queue.Queue()
+
+    def read() -> None:
+        for line in stream:
+            tasks.put(json.loads(line))
+        os._exit(0)
+
+    threading.Thread(target=read, daemon=True).start()
+    return tasks
+
+
+if __name__ == "__main__":
+    main()
