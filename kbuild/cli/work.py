@@ -56,19 +56,7 @@ def train(
         command=sys.argv,
         summary=table.render(plan),
     )
-    print(json.dumps(result.to_dict(), indent=1) if json_ else _result(result))
-
-
-def _result(result: Any) -> str:
-    """What a training gave, for people: figures, then the two paths."""
-    lines = [f"{split:<12} {_figures(metrics)}" for split, metrics in result.metrics.items()]
-    lines.append(f"{'epochs':<12} {result.epochs} in {result.seconds:.1f} s, {result.ordering['order']}")
-    lines.append(f"{'run':<12} {result.run_dir}")
-    return "\n".join([*lines, f"{'SavedModel':<12} {result.saved_model}"])
-
-
-def _figures(metrics: dict[str, float]) -> str:
-    return "  ".join(f"{metric} {value:.4f}" for metric, value in metrics.items())
+    print(json.dumps(result.to_dict(), indent=1) if json_ else result.text())
 
 
 def evaluate(
@@ -86,13 +74,14 @@ def evaluate(
     For example:  kbuild evaluate runs/digits-20261120-101500 --best
     """
     from kbuild.train.evaluate import evaluate as measure
+    from kbuild.train.progress import shown
 
     result = measure(run, data, best=best, quiet=quiet)
     if json_:
         print(json.dumps(result, indent=1))
         return
     for split, metrics in result["metrics"].items():
-        print(f"{split:<12} {_figures(metrics)}  ({result['rows'][split]:,} examples)")
+        print(f"{split:<10} {shown(metrics)}  ({result['rows'][split]:,} examples)")
 
 
 def predict(
