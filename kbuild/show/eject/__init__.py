@@ -11,10 +11,10 @@ from kbuild.plan.plan import Plan
 from kbuild.show.eject import write
 from kbuild.show.eject.fold import fold
 
-_MAIN = '''\
+_MAIN = """\
 if __name__ == "__main__":
     build_model().summary()
-'''
+"""
 
 
 def eject(plan: Plan) -> str:
@@ -28,4 +28,4 @@ def header(plan: Plan) -> str:
     """The docstring: the model's name, if it is plain text, and its order."""
     name = plan.name if re.fullmatch(r"[\w][\w .+-]{0,60}", plan.name, re.ASCII) else "A model"
     order = f"{plan.order} ({plan.policy})" if plan.policy else plan.order
-    return f'"""{name}, in the order {order}: what `kbuild eject` wrote, and Keras is all it needs."""'
+    return f'"""{name}, in the order {order}.\n\nWritten by `kbuild eject`; it needs nothing but Keras.\n"""'

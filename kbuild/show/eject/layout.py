@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Union
+from typing import Any
 
 WIDTH = 120
 
@@ -48,8 +48,8 @@ class Keyword:
     equals: str = "="
 
 
-Expr = Union[str, Brackets]
-Item = Union[str, Brackets, Keyword]
+Expr = str | Brackets
+Item = str | Brackets | Keyword
 
 
 def flat(item: Item) -> str:

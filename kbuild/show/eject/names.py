@@ -8,7 +8,23 @@ import re
 
 #: Names that ejected code uses itself.
 RESERVED = frozenset(
-    {"keras", "layers", "np", "tf", "build_model", "operation", "name", "inputs", "outputs", "model", "main", "x", "i", "j", "k"}
+    {
+        "keras",
+        "layers",
+        "np",
+        "tf",
+        "build_model",
+        "operation",
+        "name",
+        "inputs",
+        "outputs",
+        "model",
+        "main",
+        "x",
+        "i",
+        "j",
+        "k",
+    }
     | set(dir(builtins))
 )
 
@@ -30,3 +46,12 @@ def identifier(text: str, otherwise: str) -> str:
     if _VARIABLES.fullmatch(found):
         return f"{found}_{otherwise}"
     return f"{found}_" if keyword.iskeyword(found) or found in RESERVED else found
+
+
+def free_name(name: str, taken: set[str]) -> str:
+    """The name, or the name with the first free number behind it; it is taken from then on."""
+    found, number = name, 2
+    while found in taken:
+        found, number = f"{name}_{number}", number + 1
+    taken.add(found)
+    return found

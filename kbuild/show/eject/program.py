@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Union
+from functools import cache
+from typing import Any
 
 from kbuild.catalog.layers import complete
 from kbuild.show.eject.values import Text, Var, evaluate, is_number, text
@@ -70,7 +71,7 @@ class Loop:
     out: int
 
 
-Statement = Union[Make, Call, Loop]
+Statement = Make | Call | Loop
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,7 @@ def same(value: Any, default: Any) -> bool:
     return type(value) is type(default) and bool(value == default)
 
 
+@cache
 def defaults(cls: str) -> dict[str, Any]:
     """Keras' defaults of a class's arguments; `[1, 1]` is 1."""
     return {key: _scalar(value) for key, value in complete(cls, {}).items()}

@@ -43,9 +43,7 @@ def assign(
 
 
 class _Assigner:
-    def __init__(
-        self, body: Body, entry: str | None, taken: set[str], results: dict[int, str], inputs: dict[int, str]
-    ):
+    def __init__(self, body: Body, entry: str | None, taken: set[str], results: dict[int, str], inputs: dict[int, str]):
         self.body, self.entry, self.taken, self.results, self.inputs = body, entry, taken, results, inputs
         self.holds: dict[int, str] = {}
         if body.entry is not None and entry is not None:
@@ -76,14 +74,20 @@ class _Assigner:
         return found
 
     def _target(self, statement: Statement) -> tuple[str, tuple[str, str] | None]:
-        done = [self.holds[source] for source in statement.inputs if not self.left[source]]
+        merges = len(statement.inputs) > 1
+        done = [
+            self.holds[source]
+            for source in statement.inputs
+            # The last of three paths or more is a branch like the others.
+            if not self.left[source] and (merges or len(self.readers[source]) < 3)
+        ]
         if done:
             return ("x" if "x" in done else done[0]), None
         value = statement.inputs[0]
         if value in self.inputs:
             return self._free("x", "branch_1"), None
         join = self._join(value)
-        if join == "Add" and len(statement.inputs) == 1 and self.left[value] == 1 and value not in self.results:
+        if join == "Add" and not merges and self.left[value] == 1 and value not in self.results:
             kept = self._free("shortcut")
             moved, self.holds[value] = self.holds[value], kept
             return moved, (kept, moved)

@@ -113,9 +113,7 @@ class _Writer:
 
     def loop(self, loop: Loop, variable: str, indent: int, taken: set[str]) -> list[str]:
         outer = dict(self.names)
-        index = next(
-            (one for one in _INDICES if one not in {*self.names.values(), *taken}), f"index_{len(self.names)}"
-        )
+        index = next((one for one in _INDICES if one not in {*self.names.values(), *taken}), f"index_{len(self.names)}")
         used = {index, *taken, *self.names.values()}
         over = []
         for symbol in loop.over:
@@ -135,10 +133,12 @@ class _Writer:
     def _head(self, loop: Loop, index: str, over: list[str]) -> tuple[str, Expr]:
         start, count = self.number(loop.start), self.number(loop.count)
         if not over:
-            if isinstance(loop.start, int) and isinstance(loop.count, int):
-                end = str(loop.start + loop.count)
+            if isinstance(loop.count, int):
+                end = self.number(_plus(loop.start, loop.count))
             else:
-                end = count if loop.start == 0 else f"{start} + {count}"
+                end = (
+                    self.number(_plus(loop.count, loop.start)) if isinstance(loop.start, int) else f"{start} + {count}"
+                )
             return f"for {index} in ", Brackets("range", [end] if loop.start == 0 else [start, end])
         rows = [list(row) for row in zip(*loop.over.values(), strict=True)]
         items: list[Item] = [
@@ -234,6 +234,10 @@ class _Writer:
 
     def _used(self) -> set[str]:
         return {*self.taken, *self.names.values()}
+
+
+def _plus(value: Any, more: int) -> Any:
+    return Var(value.name, value.scale, value.offset + more) if isinstance(value, Var) else value + more
 
 
 def _variables(values: list[tuple[int, str]], stem: str, taken: set[str]) -> dict[int, str]:
