@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kbuild.catalog import facts
-from kbuild.catalog.arguments import object_kind
+from kbuild.catalog.arguments import check_argument, object_kind
 from kbuild.catalog.layers import complete, differs, lookup
 
 #: Keys of a config that are no arguments of a spec.
@@ -47,8 +47,22 @@ def read_arguments(cls: str, config: dict[str, Any]) -> dict[str, Any]:
         found[name] = _argument(cls, name, value)
     if found.get("strides") is not None and found["strides"] == found.get("pool_size"):
         del found["strides"]
-    found = differs(cls, found)
-    return {name: _short(name, value) for name, value in found.items()}
+    short = {name: _short(name, value) for name, value in differs(cls, found).items()}
+    _checked("layer", cls, short)
+    return short
+
+
+def _checked(kind: str, cls: str, args: dict[str, Any]) -> None:
+    """The checks that a spec's arguments pass too: what a file holds is not taken on trust."""
+    signature = facts.signature(kind, cls)
+    assert signature is not None
+    for name in signature.required:
+        if name not in args:
+            raise Unreadable(f"{cls} needs {name!r}")
+    for name, value in args.items():
+        expected = check_argument(cls, name, value, kind)
+        if expected is not None:
+            raise Unreadable(f"its {name!r} must be {expected}. Received: {value!r:.60}")
 
 
 def _bidirectional(config: dict[str, Any]) -> dict[str, Any]:
@@ -89,7 +103,7 @@ def _argument(cls: str, name: str, value: Any) -> Any:
         return _nested(value, name)
     if kind == "activation":
         if not isinstance(value, str) or value not in facts.activations():
-            shown = value.get("class_name", value) if isinstance(value, dict) else value
+            shown = value.get("config", value) if isinstance(value, dict) else value
             raise Unreadable(f"its {name} {str(shown)!r} is no activation function of Keras")
         return value
     return _object(kind, name, value)
@@ -100,11 +114,14 @@ def _nested(value: Any, name: str) -> dict[str, Any]:
     layer = lookup(cls) if isinstance(cls, str) else None
     if layer is None or _custom(value):
         raise Unreadable(f"its {name} holds {cls}, which is no layer class of Keras")
-    return {"class_name": layer.name, "config": read_arguments(layer.name, value.get("config", {}))}
+    config = value.get("config", {})
+    if not isinstance(config, dict):
+        raise Unreadable(f"its {name} has no config")
+    return {"class_name": layer.name, "config": read_arguments(layer.name, config)}
 
 
 def _object(kind: str, name: str, value: Any) -> Any:
-    if isinstance(value, str):
+    if isinstance(value, str) and facts.signature(kind, value) is not None:
         return value
     cls = value.get("class_name") if isinstance(value, dict) else None
     signature = facts.signature(kind, cls) if isinstance(cls, str) else None
@@ -118,6 +135,7 @@ def _object(kind: str, name: str, value: Any) -> Any:
     }
     if any(isinstance(item, dict) for item in given.values()):
         raise Unreadable(f"its {name} {cls!r} holds objects of its own")
+    _checked(kind, signature.name, given)
     if not given and not signature.required:
         return signature.name
     return {"class_name": signature.name, "config": given}

@@ -182,10 +182,10 @@ class Drafter:
         item.beside = self.beside(unit)
         return item
 
-    def beside(self, unit: FoundUnit, order: bool = False) -> dict[str, Any]:
-        """What departs from `ordering` at a unit; `order` asks for its order whether it departs or not."""
+    def beside(self, unit: FoundUnit) -> dict[str, Any]:
+        """What departs from `ordering` at a unit."""
         found: dict[str, Any] = {}
-        if order or not unit.explained:
+        if not unit.explained:
             found["order"] = str(unit.order)
         if unit.trunk:
             found["role"] = "trunk"

@@ -13,6 +13,7 @@ from kbuild.importing.arguments import Unreadable, read_arguments
 from kbuild.importing.serialized import MODELS, ConfigReader, RawLayer
 from kbuild.plan.plan import Shape
 from kbuild.spec.names import NAME
+from kbuild.spec.parse import DTYPES
 
 #: Layer classes whose config holds code or names a file.
 _CODE = tuple(name for name, why in FORBIDDEN.items() if "runs" in why)
@@ -85,9 +86,12 @@ class _Reader(ConfigReader):
             hint = "a subclassed model has no config that says how it is built"
             raise InputError(f"{self.file} holds a {cls}, neither a Functional nor a Sequential model; {hint}")
         try:
-            raws, inputs, outputs = self.model(cls, config)
-        except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-            raise InputError(f"{self.file}: its config is not as Keras 3 writes it: {error!r}") from error
+            return self.network(cls, config)
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError) as error:
+            raise InputError(f"{self.file}: its config is not as Keras 3 writes it: {error!r:.200}") from error
+
+    def network(self, cls: str, config: dict[str, Any]) -> Network:
+        raws, inputs, outputs = self.model(cls, config)
         self.classes(raws)
         self.refuse()
         layers = self.layers(raws, inputs)
@@ -146,8 +150,12 @@ class _Reader(ConfigReader):
             if raw.config.get(key):
                 self.refused.append(f"the input {raw.name} is {key}, which a spec cannot write")
         shape = raw.config.get("batch_shape") or raw.config.get("batch_input_shape")
-        if not isinstance(shape, list):
+        if not isinstance(shape, list) or not all(size is None or (type(size) is int and size > 0) for size in shape):
             self.refused.append(f"the input {raw.name} has no shape")
+        elif (raw.config.get("dtype") or "float32") not in DTYPES:
+            self.refused.append(
+                f"the input {raw.name} has the dtype {raw.config['dtype']!r:.40}, which a spec cannot write"
+            )
         elif shape[0] is not None:
             self.remarks.append(f"the fixed batch size {shape[0]} of the input {raw.name} is left free")
 
@@ -162,7 +170,11 @@ class _Reader(ConfigReader):
             if name in pruned:
                 continue
             try:
-                found[name] = self.layer(raw)
+                layer = self.layer(raw)
+                unknown = [source for source in layer.inputs if source not in found]
+                if unknown and not self.refused:
+                    raise Unreadable(f"it reads {unknown[0]}, which does not stand before it")
+                found[name] = layer
             except Unreadable as error:
                 self.refused.append(f"{name} ({raw.cls}): {error}")
         return found
@@ -180,6 +192,8 @@ class _Reader(ConfigReader):
             return Layer(raw.name, cls, lookup(cls), dict(raw.constants), tuple(raw.reads), shape)
         facts = lookup(raw.cls)
         assert facts is not None
+        if not facts.least <= len(raw.reads) <= (facts.most or len(raw.reads)):
+            raise Unreadable(f"it reads {facts.reads_text}. Received: {len(raw.reads)}")
         return Layer(raw.name, facts.name, facts, read_arguments(facts.name, raw.config), tuple(raw.reads), shape)
 
     def pruned(self, raws: dict[str, RawLayer]) -> set[str]:

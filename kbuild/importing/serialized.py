@@ -108,8 +108,11 @@ class ConfigReader:
         if isinstance(value, dict) and value.get("class_name") == "__keras_tensor__":
             config = value["config"]
             name, _, index = config["keras_history"]
-            if isinstance(config.get("shape"), list) and not index:
-                self.shapes[name] = tuple(config["shape"])
+            shape = config.get("shape")
+            if isinstance(shape, list) and not index:
+                if not all(size is None or type(size) is int for size in shape):
+                    raise ValueError(f"a shape {shape}")
+                self.shapes[name] = tuple(shape)
             yield name, index
         elif isinstance(value, (list, tuple)):
             for item in value:

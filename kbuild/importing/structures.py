@@ -94,7 +94,8 @@ class Structurer:
             after = self.drafter.ordering.found.order.after
             kept = ["W", "N"] if after[:1] == ("N",) else ["W"]
             if list(item.unit.order.letters) != kept:
-                item.beside = self.drafter.beside(item.unit, order=True)
+                item.unit.explained = False
+                item.beside = self.drafter.beside(item.unit)
         return item.data()
 
     def _follow(self, merge: Item, branch: list[Item]) -> list[Item] | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,102 +82,100 @@ def write_spec(path: str | Path) -> str:
     return import_model(path).spec
 
 
+@dataclass(slots=True)
+class _Choice:
+    """How much of a spec is written by hand: letters of units, merges, and whether there are blocks at all."""
+
+    by_hand: set[str] = field(default_factory=set)
+    flat: set[str] = field(default_factory=set)
+    blocks: bool = True
+
+
 def import_network(network: Network) -> Imported:
-    """Import a network that was read: write, compile, compare, and write by hand what came out otherwise."""
+    """Import a network that was read: write, compile, compare, and write by hand what came out otherwise.
+
+    Raises:
+        InputError: it holds what a spec cannot.
+        InternalError: even with every layer by hand the spec is another graph.
+    """
     found = infer_policy(network)
     biases = automatic_biases(network, found)
     ordering = ordering_of(network, found)
-    by_hand: set[str] = set()
-    flat: set[str] = set()
-    blocks = True
+    choice = _Choice()
+    refused: SpecError | None = None
     differences: dict[str, str] = {}
     for attempt in range(ATTEMPTS + 1):
-        if attempt == ATTEMPTS:
-            by_hand, blocks = {unit.weight for unit in found.units}, False
-            flat = set(network.layers)
-        written, drafter = _write(network, ordering, biases, by_hand, flat, blocks)
-        plan = _compiled(written, network)
+        if refused is not None or attempt == ATTEMPTS:
+            choice = _Choice({unit.weight for unit in found.units}, set(network.layers), False)
+        written, drafter = _write(network, ordering, biases, choice)
+        try:
+            plan = plan_spec(parse_spec(written, name=f"<spec of {network.file}>"))
+        except SpecError as error:
+            if refused is not None:
+                raise InputError(f"{network.file} cannot be written as a spec:\n{error}") from None
+            refused = error
+            continue
         differences = compare(network, plan)
         if not differences:
-            remarks = [found.text, *_departures(drafter, found), *network.remarks]
-            return Imported(written, found, plan, tuple(sorted(by_hand)), tuple(remarks))
-        again = _more_by_hand(network, drafter, differences, by_hand, flat)
-        if not again:
-            blocks = False
-            flat.update(name for name in differences if name)
+            kept = replace(found, units=tuple(drafter.units.values()))
+            remarks = (kept.text, *_departures(kept), *network.remarks)
+            return Imported(written, kept, plan, tuple(sorted(choice.by_hand)), remarks)
+        if not _more_by_hand(network, drafter, differences, choice):
+            choice.blocks = False
+            choice.flat.update(name for name in differences if name)
     listed = "\n  ".join(list(differences.values())[:10])
     raise InternalError(f"the spec written for {network.file} compiles to another graph, a bug in kbuild:\n  {listed}")
 
 
-def _compiled(written: str, network: Network) -> Plan:
-    try:
-        return plan_spec(parse_spec(written, name=f"<spec of {network.file}>"))
-    except SpecError as error:
-        if all(problem.code == "missing-head" for problem in error.problems):
-            raise InputError(f"{network.file}: {error.problems[0].message}; a spec has a head") from None
-        raise InternalError(
-            f"the spec written for {network.file} does not compile, a bug in kbuild:\n{error}"
-        ) from error
-
-
-def _more_by_hand(
-    network: Network, drafter: Drafter, differences: dict[str, str], by_hand: set[str], flat: set[str]
-) -> bool:
+def _more_by_hand(network: Network, drafter: Drafter, differences: dict[str, str], choice: _Choice) -> bool:
     """Mark the units and merges where the plan differs; whether there was one that is not marked yet."""
-    before = len(by_hand) + len(flat)
+    before = len(choice.by_hand) + len(choice.flat)
     for name in differences:
         layer = network.layers.get(name)
         unit = drafter.owner.get(name)
         if layer is not None and layer.role == "merge":
-            flat.add(name)
+            choice.flat.add(name)
         if unit is not None:
-            by_hand.add(unit.weight)
+            choice.by_hand.add(unit.weight)
         for source in layer.inputs if layer is not None else ():
             if network.layers[source].role == "merge":
-                flat.add(source)
-    return len(by_hand) + len(flat) > before
+                choice.flat.add(source)
+    return len(choice.by_hand) + len(choice.flat) > before
 
 
-def _departures(drafter: Drafter, found: Found) -> Iterator[str]:
+def _departures(found: Found) -> Iterator[str]:
     counted: dict[str, int] = {}
     for unit in found.units:
         if not unit.explained:
-            order = str(drafter.units[unit.weight].order)
-            counted[order] = counted.get(order, 0) + 1
+            counted[str(unit.order)] = counted.get(str(unit.order), 0) + 1
     if counted:
         ranked = sorted(counted.items(), key=lambda pair: (-pair[1], pair[0]))
         listed = ", ".join(f"{number} {order}" for order, number in ranked)
         yield f"the other units name an order of their own: {listed}"
 
 
-def _write(
-    network: Network,
-    ordering: Ordering,
-    biases: dict[str, bool],
-    by_hand: set[str],
-    flat: set[str],
-    blocks: bool,
-) -> tuple[str, Drafter]:
-    drafter, items, structurer = _structured(network, ordering, biases, by_hand, flat)
+def _write(network: Network, ordering: Ordering, biases: dict[str, bool], choice: _Choice) -> tuple[str, Drafter]:
+    drafter, items, structurer = _structured(network, ordering, biases, choice)
     if structurer.kept_inside > structurer.moved:
         ordering = replace(ordering, in_branch=True)
-        drafter, items, structurer = _structured(network, ordering, biases, by_hand, flat)
+        drafter, items, structurer = _structured(network, ordering, biases, choice)
     ordered = linear(items, network)
     outputs = _outputs(network, items, ordered)
     entries = [item.data(sources) for item, sources in ordered]
     declared: dict[str, Any] = {}
-    if blocks:
+    if choice.blocks:
         entries, declared = with_blocks(entries, [item.layers for item, _ in ordered])
+    ordering = replace(ordering, found=replace(ordering.found, units=tuple(drafter.units.values())))
     return "\n".join(_lines(network, ordering, outputs, declared, entries)) + "\n", drafter
 
 
 def _structured(
-    network: Network, ordering: Ordering, biases: dict[str, bool], by_hand: set[str], flat: set[str]
+    network: Network, ordering: Ordering, biases: dict[str, bool], choice: _Choice
 ) -> tuple[Drafter, list[Item], Structurer]:
     units = tuple(replace(unit, before=list(unit.before), after=list(unit.after)) for unit in ordering.found.units)
     ordering = replace(ordering, found=replace(ordering.found, units=units))
-    drafter = Drafter(network, ordering, biases, by_hand)
-    structurer = Structurer(network, drafter, drafter.items(), flat)
+    drafter = Drafter(network, ordering, biases, choice.by_hand)
+    structurer = Structurer(network, drafter, drafter.items(), choice.flat)
     return drafter, structurer.run(), structurer
 
 

@@ -22,8 +22,9 @@ from kbuild.spec.train import TRAIN_KEYS, read_train
 
 TOP_KEYS = ("kbuild", "name", "vars", "include", "input", "inputs", "outputs", "ordering", "blocks", "layers", "train")
 _INPUT_KEYS = ("shape", "dtype")
-_DTYPES: tuple[str, ...] = ("float32", "float16", "bfloat16", "float64", "int8", "int16", "int32", "int64")
-_DTYPES += ("uint8", "uint16", "uint32", "uint64", "bool", "string")
+#: What `dtype` of an input may say.
+DTYPES: tuple[str, ...] = ("float32", "float16", "bfloat16", "float64", "int8", "int16", "int32", "int64")
+DTYPES += ("uint8", "uint16", "uint32", "uint64", "bool", "string")
 
 
 def parse(tree: Node, path: Path | None, problems: list[Problem]) -> Spec | None:
@@ -160,8 +161,8 @@ def _input(name: str, node: Node, problems: list[Problem], span: Span) -> InputD
         problems.append(Problem("limit", "a shape of more axes than the limit input-rank (8)", shape.span))
         return stand_in
     dtype = node.get("dtype")
-    if dtype is not None and (not isinstance(dtype, Scalar) or dtype.value not in _DTYPES):
-        hint = suggest(str(plain(dtype)), _DTYPES) or f"dtypes: {', '.join(_DTYPES)}"
+    if dtype is not None and (not isinstance(dtype, Scalar) or dtype.value not in DTYPES):
+        hint = suggest(str(plain(dtype)), DTYPES) or f"dtypes: {', '.join(DTYPES)}"
         problems.append(Problem("wrong-type", f"`dtype` takes a Keras dtype, not {kind_of(dtype)}", dtype.span, hint))
         return stand_in
     return InputDecl(name, tuple(plain(shape)), plain(dtype) if dtype else "float32", span)
