@@ -34,6 +34,40 @@ def codes() -> str:
     return _table(("code", "means"), [(f"`{code}`", text) for code, text in errors.CODES.items()])
 
 
+def lint_rules() -> str:
+    """The lint rules in one line each."""
+    from kbuild.lint.rules import RULES
+
+    rows = [(f"[`{rule.id}`](#{rule.id})", rule.level, rule.says, "yes" if rule.fix else "") for rule in RULES]
+    return _table(("rule", "level", "says", "`--fix`"), rows)
+
+
+def lint_explained() -> str:
+    """Every lint rule in full, as `kbuild lint --explain` has it."""
+    from kbuild.lint.rules import RULES
+
+    parts = []
+    for rule in RULES:
+        fix = f"\n\n`--fix` {rule.fix}." if rule.fix else ""
+        parts.append(
+            f"### {rule.id}\n\n**{rule.level}**: {rule.says}.\n\n{rule.why.strip()}\n\nSource: {rule.source}.{fix}\n\n"
+            f"Found in:\n\n```yaml\n{rule.bad.strip()}\n```\n\nNot in:\n\n```yaml\n{rule.good.strip()}\n```"
+        )
+    return "\n\n".join(parts)
+
+
+def variance_shift() -> str:
+    """Δ by rate, for what may stand before a dropout."""
+    from kbuild.lint.shift import delta_between
+
+    rates = (0.05, 0.1, 0.2, 0.25, 0.3, 0.5)
+    rows = [
+        (f"{name}", *(f"{delta_between(rate, None if name == 'linear' else name, None):.3f}" for rate in rates))
+        for name in ("linear", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "tanh", "sigmoid")
+    ]
+    return _table(("before the dropout", *(f"rate {rate:g}" for rate in rates)), rows)
+
+
 def limits() -> str:
     """The named limits on input."""
     from kbuild.model import lower
@@ -75,6 +109,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "policies": policies,
     "codes": codes,
     "limits": limits,
+    "lint-rules": lint_rules,
+    "lint-explained": lint_explained,
+    "variance-shift": variance_shift,
     "commands": commands,
 }
 

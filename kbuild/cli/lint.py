@@ -57,7 +57,7 @@ def lint(
     For example:  kbuild lint specs/*.yaml --ignore high-dropout-with-norm
     """
     from kbuild.lint import rules
-    from kbuild.lint.formats import FORMATS, explain_all
+    from kbuild.lint.formats import explain_all
     from kbuild.lint.formats import explain as in_full
 
     if explain is not None:
@@ -69,7 +69,7 @@ def lint(
     files = list(_linted(sources, ordering, set_ or [], chosen, fix=fix and not diff, diff=diff))
     shown = [_from_level(file, level.value) for file in files]
     if not diff:
-        printed = FORMATS[format_.value](shown)
+        printed = _printed(shown, format_)
         if printed:
             print(printed)
     if format_ is Format.text:
@@ -77,6 +77,17 @@ def lint(
             if file.error is not None:
                 print(file.error if "error[" in str(file.error) else f"error: {file.error}", file=sys.stderr)
     raise typer.Exit(_exit_code(files, strict))
+
+
+def _printed(files: list[Linted], format_: Format) -> str:
+    from kbuild import __version__
+    from kbuild.lint import formats
+
+    if format_ is Format.sarif:
+        return formats.as_sarif(files, __version__)
+    return {Format.text: formats.as_text, Format.json: formats.as_json, Format.github: formats.as_github}[format_](
+        files
+    )
 
 
 def _names(given: Iterable[str] | None) -> list[str]:

@@ -191,7 +191,9 @@ def _mismatches(view: View) -> Iterator[Found]:
     except SpecError as error:
         problems = [problem for problem in error.problems if problem.code == "loss-activation-mismatch"]
     for problem in problems:
-        yield Found(problem.message, tuple(view.plan.outputs), problem.hint, problem.span, _without_logits(problem))
+        # A saved model has no place in a spec, and nobody derives from_logits for it.
+        hint = problem.hint if problem.span is not None else "compile it with a loss that fits the head"
+        yield Found(problem.message, tuple(view.plan.outputs), hint, problem.span, _without_logits(problem))
 
 
 def _without_logits(problem: Problem) -> Fix | None:

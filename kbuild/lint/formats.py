@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kbuild import __version__
 from kbuild.errors import InputError, Problem, SpecError, render
 from kbuild.lint.finding import LEVELS, Finding, Rule
 from kbuild.lint.rules import BY_ID, RULES
@@ -101,13 +100,13 @@ def _file(file: Linted, finding: Finding) -> str:
     return finding.span.source.name if finding.span is not None else str(file.path)
 
 
-def as_sarif(files: Sequence[Linted]) -> str:
+def as_sarif(files: Sequence[Linted], version: str) -> str:
     """SARIF 2.1.0, which GitHub code scanning and editors read."""
     results = [_result(file, finding) for file in files for finding in file.findings]
     broken = [_notification(file) for file in files if file.error is not None]
     driver = {
         "name": "kbuild",
-        "version": __version__,
+        "version": version,
         "rules": [
             {
                 "id": rule.id,
@@ -211,6 +210,3 @@ def explain_all(rules: Iterable[Rule] = RULES) -> str:
     rules = tuple(rules)
     width = max(len(rule.id) for rule in rules)
     return "\n".join(f"{rule.id:<{width}}  {rule.level:<7}  {rule.says}" for rule in rules)
-
-
-FORMATS = {"text": as_text, "json": as_json, "sarif": as_sarif, "github": as_github}

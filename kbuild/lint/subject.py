@@ -13,7 +13,7 @@ from kbuild.spec.load import load_spec
 from kbuild.spec.model import Spec
 from kbuild.spec.train import TrainSettings
 
-#: Suffixes of saved models.
+#: What the name of a saved model ends in, as `kbuild.importing` reads them.
 MODELS = (".keras", ".h5", ".hdf5", ".json")
 
 
@@ -54,12 +54,18 @@ def read_subject(path: Path, ordering: str | None = None, overrides: Sequence[st
     if run:
         return _run(path)
     if model:
-        from kbuild.importing import plan_of_model
-
-        return Subject(path, plan_of_model(path))
+        return _model(path)
     spec, plan = compile_spec(path, ordering, overrides)
     changed = ordering is not None or bool(overrides)
     return Subject(path, plan, spec.train, spec.source, spec.folder, _included(spec), changed)
+
+
+def _model(path: Path) -> Subject:
+    from kbuild.importing import plan_of_model, read_config
+    from kbuild.lint.compiled import compiled_settings
+
+    plan = plan_of_model(path)
+    return Subject(path, plan, compiled_settings(read_config(path), plan))
 
 
 def _included(spec: Spec) -> tuple[Source, ...]:

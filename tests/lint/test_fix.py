@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - texts before and after a fix, whole
 """`--fix`: what is mended, what is left alone, and that what keeps the function does."""
 
 from __future__ import annotations

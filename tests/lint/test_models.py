@@ -1,0 +1,121 @@
+"""Saved Keras models: every rule on one, settings from what it was compiled with, no alarm over keras.applications."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from kbuild.lint.check import lint
+from kbuild.lint.compiled import compiled_settings
+from kbuild.lint.rules import BY_ID, RULES
+from kbuild.lint.subject import read_subject
+from kbuild.plan.pipeline import plan_spec
+from kbuild.spec.load import parse_spec
+
+#: Rules about a training, whose batch size, epochs and suppressions no model file holds, and about two policies.
+NOT_IN_A_MODEL = {"small-batch-norm", "norm-statistics-unconverged", "commuting-orders", "unused-ignore"}
+#: Rule → the models of keras.applications that docs/lint.md defends it on.
+DEFENDED = {"bias-before-norm": {"ResNet50", "ResNet101", "ResNet152"}}
+#: Models with layer classes of their own, which the import refuses.
+REFUSED = {"ConvNeXtTiny", "ConvNeXtSmall", "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtXLarge", "InceptionResNetV2"}
+
+
+def linted(path: Path):
+    subject = read_subject(path)
+    return lint(subject.plan, subject.train, subject.text, folder=subject.folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["bad", "good"])
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.id not in NOT_IN_A_MODEL], ids=lambda rule: rule.id)
+def test_a_rule_holds_on_the_saved_model_of_its_example(rule, kind: str, tmp_path: Path) -> None:
+    from kbuild.model.backend import import_keras
+    from kbuild.model.lower import build_model
+
+    keras = import_keras()
+    text = getattr(rule, kind).lstrip()
+    spec = parse_spec(text)
+    model = build_model(plan_spec(spec))
+    if spec.train is not None:
+        loss = spec.train.loss[0]
+        logits = kind == "bad"  # Keras derives nothing from the head
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=logits))
+        assert loss is not None
+    model.save(tmp_path / "model.keras")
+    found = linted(tmp_path / "model.keras")
+    assert (rule.id in {one.rule for one in found}) == (kind == "bad")
+    assert all(one.span is None and one.fix is None for one in found)
+
+
+@pytest.mark.slow
+def test_no_false_alarm_over_keras_applications(tmp_path: Path) -> None:
+    import inspect
+
+    from kbuild.errors import InputError
+    from kbuild.model.backend import import_keras
+
+    keras = import_keras()
+    names = [name for name, function in vars(keras.applications).items() if inspect.isfunction(function)]
+    found: dict[str, set[str]] = {}
+    refused = set()
+    for name in names:
+        keras.backend.clear_session()
+        path = tmp_path / f"{name}.json"
+        path.write_text(getattr(keras.applications, name)(weights=None).to_json())
+        try:
+            for one in linted(path):
+                if one.level != "info":
+                    found.setdefault(one.rule, set()).add(name)
+        except InputError:
+            refused.add(name)
+    assert (len(names) - len(refused), refused) == (34, REFUSED)
+    assert found == DEFENDED
+    docs = (Path(__file__).parents[2] / "docs" / "lint.md").read_text("utf-8")
+    assert all(name in docs for models in DEFENDED.values() for name in models)
+
+
+PLAN = plan_spec(parse_spec("input: {shape: [4]}\nordering: plain\nlayers: [{Dense: {units: 3, activation: softmax}}]"))
+
+
+@pytest.mark.parametrize(
+    ("loss", "logits"),
+    [
+        ("sparse_categorical_crossentropy", False),
+        ({"class_name": "SparseCategoricalCrossentropy", "config": {"from_logits": True}}, True),
+        ({"class_name": "function", "config": "sparse_categorical_crossentropy"}, False),
+        (["sparse_categorical_crossentropy"], False),
+    ],
+)
+def test_what_a_model_was_compiled_with(loss, logits: bool) -> None:
+    settings = compiled_settings({"compile_config": {"loss": loss, "optimizer": "adamw"}}, PLAN)
+    assert settings is not None
+    assert settings.loss[0].class_name == "SparseCategoricalCrossentropy"
+    assert settings.loss[0].config["from_logits"] is logits
+    assert settings.optimizer.class_name == "adamw"
+    found = {one.rule for one in lint(PLAN, settings)}
+    assert ("loss-activation-mismatch" in found) is logits
+
+
+@pytest.mark.parametrize(
+    "compiled", [None, {}, {"loss": None}, {"loss": "my_loss"}, {"loss": {"other": "mse"}}, {"loss": 3}]
+)
+def test_a_loss_that_is_not_keras_says_nothing(compiled) -> None:
+    assert compiled_settings({"compile_config": compiled}, PLAN) is None
+
+
+def test_a_broken_model_is_unreadable(tmp_path: Path) -> None:
+    from kbuild.errors import InputError
+
+    with zipfile.ZipFile(tmp_path / "a.keras", "w") as archive:
+        archive.writestr("config.json", json.dumps({"class_name": 3}))
+    with pytest.raises(InputError):
+        read_subject(tmp_path / "a.keras")
+    with pytest.raises(InputError, match="--ordering and --set apply to specs"):
+        read_subject(tmp_path / "a.keras", "W-N-A")
+
+
+def test_rules_without_a_model_are_about_trainings() -> None:
+    assert set(BY_ID) >= NOT_IN_A_MODEL
