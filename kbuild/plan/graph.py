@@ -20,9 +20,9 @@ from kbuild.spec.settings import NOTHING, Setting, Settings
 class Scope:
     """Where names are looked up: the spec, a use of a block, or one round of a repeat.
 
-    `label` prefixes the full names of what stands inside; `number` follows the next name inside, unless that is a label
-    that is `counted`: one that no other use has, in whatever round of a repeat. `block` is the block's name at a use and
-    "" in a `round` of a repeat; `span` is where the `use` or the `repeat` stands.
+    `label` prefixes the full names of what stands inside; `number` follows the next name inside, unless that is a
+    label that is `counted`: one that no other use has, in whatever round of a repeat. `block` is the block's name
+    at a use and "" in a `round` of a repeat; `span` is where the `use` or the `repeat` stands.
     """
 
     parent: Scope | None = None
@@ -143,6 +143,10 @@ class Node:
     fold_because: str = ""
 
 
+#: The activation of a unit that has none.
+LINEAR = Setting(None, "linear")
+
+
 @dataclass(slots=True, eq=False)
 class Unit:
     """A weight layer and what the policy decided about it.
@@ -163,7 +167,7 @@ class Unit:
     node: Node
     own: Settings = NOTHING
     branch: Branch | None = None
-    activation: Setting = Setting(None, "linear")
+    activation: Setting = LINEAR
     settings: Settings = NOTHING
     role: str = "trunk"
     first: bool = False

@@ -10,7 +10,20 @@ from pathlib import Path
 from kbuild.catalog.layers import differs
 from kbuild.errors import InternalError, KbuildError, Problem, Span, SpecError
 from kbuild.plan.graph import Graph, Node, Pass, Scope, Unit, full_name
-from kbuild.plan.passes import bias, close, dropout_kind, edges, fold, fuse, infer, name, place, project, residual, settle
+from kbuild.plan.passes import (
+    bias,
+    close,
+    dropout_kind,
+    edges,
+    fold,
+    fuse,
+    infer,
+    name,
+    place,
+    project,
+    residual,
+    settle,
+)
 from kbuild.plan.passes.expand import expand
 from kbuild.plan.plan import Frame, Place, Plan, PlannedLayer, PlannedUnit
 from kbuild.spec.load import read_spec

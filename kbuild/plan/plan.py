@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Optional
+from typing import Any
 
 #: The version of the JSON that `Plan.to_dict` writes.
 PLAN_FORMAT = 1
 
-Shape = tuple[Optional[int], ...]
+Shape = tuple[int | None, ...]
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class PlannedUnit:
         layers: letter → layer name, for the letters that stand.
         elided: letters of the order whose layer is disabled, with the reason.
         dropped: letters of the order that an edge rule (first, head, closing, where) removes here, with the reason.
-        moved: letters that stand elsewhere (behind a merge, before the split, at the end of the trunk), with the reason.
+        moved: letters that stand elsewhere (behind a merge, before the split, at the trunk's end), with the reason.
         activation: Keras name of its activation, or None for linear.
         source: the place of the weight layer in the spec.
     """

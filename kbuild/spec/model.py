@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping as ReadOnly
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from kbuild.errors import Source, Span
 from kbuild.spec.reader import Mapping, Node, Scalar
@@ -113,7 +113,7 @@ class UseItem:
     span: Span
 
 
-Item = Union[LayerItem, RepeatItem, BranchesItem, ResidualItem, UseItem]
+Item = LayerItem | RepeatItem | BranchesItem | ResidualItem | UseItem
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import yaml
 
@@ -79,7 +79,7 @@ class Mapping:
         return len(self.entries)
 
 
-Node = Union[Scalar, Items, Mapping]
+Node = Scalar | Items | Mapping
 
 
 def core_value(text: str) -> Any:

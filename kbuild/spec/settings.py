@@ -13,8 +13,8 @@ from typing import Any
 from kbuild import policy as policies
 from kbuild.catalog.layers import lookup
 from kbuild.errors import Problem, Span, suggest
-from kbuild.spec.objects import read_activation, read_object
 from kbuild.spec.names import valid_name
+from kbuild.spec.objects import read_activation, read_object
 from kbuild.spec.reader import Mapping, Node, Scalar, kind_of
 
 
@@ -139,7 +139,7 @@ def read_ordering(node: Node | None, problems: Problems) -> Settings:
         else:
             key = choice[0][0].value
             _wrong(key, value, "a policy's name" if key == "policy" else "an order such as W-N-A-D", problems)
-    for key, value in choice[1:]:
+    for key, _ in choice[1:]:
         problems.append(Problem("unknown-key", "`policy` and `order` exclude each other", key.span, "keep one"))
     return base.overlay(read_keys(node, ORDERING_KEYS, "ordering", problems, ignore=("policy", "order")))
 

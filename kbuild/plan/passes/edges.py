@@ -23,16 +23,14 @@ def prune(graph: Graph) -> None:
             if node.role == "input":
                 graph.problem("unused-layer", f"no output depends on the input {node.local!r}", node)
             else:
-                graph.notes.append(
-                    f"{node.local or node.cls} ({origin(node.span)}) leads to no output and is left out"
-                )
+                graph.notes.append(f"{node.local or node.cls} ({origin(node.span)}) leads to no output and is left out")
     graph.nodes = [node for node in graph.nodes if id(node) in needed]
     graph.units = [unit for unit in graph.units if id(unit.node) in needed]
 
 
 def find_edges(graph: Graph) -> None:
     """Set the role of every unit, and `first` and `last`."""
-    leads_to_unit: dict[Node, bool] = {node: False for node in graph.nodes}
+    leads_to_unit: dict[Node, bool] = dict.fromkeys(graph.nodes, False)
     for node in reversed(graph.nodes):
         if node.unit is not None or leads_to_unit[node]:
             for source in node.inputs:
@@ -40,7 +38,7 @@ def find_edges(graph: Graph) -> None:
     for unit in graph.units:
         chosen = unit.own.role
         unit.role = chosen.value if chosen else "trunk" if leads_to_unit[unit.node] else "head"
-    leads_to_trunk: dict[Node, bool] = {node: False for node in graph.nodes}
+    leads_to_trunk: dict[Node, bool] = dict.fromkeys(graph.nodes, False)
     for node in reversed(graph.nodes):
         if (node.unit is not None and node.unit.role == "trunk") or leads_to_trunk[node]:
             for source in node.inputs:

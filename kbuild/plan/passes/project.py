@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from kbuild.catalog.layers import ShapeError, lookup
-from kbuild.plan.graph import Branch, Graph, Node, Pass, Unit
+from kbuild.plan.graph import LINEAR, Branch, Graph, Node, Pass, Unit
 from kbuild.plan.passes.infer import infer_node
 from kbuild.plan.plan import Shape
-from kbuild.spec.settings import Setting
 
 #: Arguments that a projection takes from its branch where all weight layers of the branch agree on them.
 _INHERITED = (
@@ -105,7 +104,7 @@ def _unit(cls: str, args: dict[str, Any], branch: Branch, merge: Node) -> Unit:
     node.stem = "shortcut"
     node.because = f"auto shortcut: shapes differ, {branch.entry.shape} to {branch.end.shape}"
     path = Branch(branch.parent, branch.entry, shortcut=True)
-    unit = Unit(node, branch=path, activation=Setting(None, "linear"))
+    unit = Unit(node, branch=path, activation=LINEAR)
     # What a structure around the branch sets holds for its shortcut too.
     unit.own = branch.settings
     node.unit = unit
