@@ -57,8 +57,8 @@ def lint(
     For example:  kbuild lint specs/*.yaml --ignore high-dropout-with-norm
     """
     from kbuild.lint import rules
-    from kbuild.lint.formats import explain_all
     from kbuild.lint.formats import explain as in_full
+    from kbuild.lint.formats import explain_all
 
     if explain is not None:
         print(explain_all() if explain == "all" else in_full(rules.rule(explain).id))

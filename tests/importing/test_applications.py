@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import inspect
 import json
+from pathlib import Path
 
 import pytest
 
 from kbuild.errors import InputError
 from kbuild.importing.network import network_of
 from kbuild.importing.writing import import_network
+from kbuild.lint.check import lint
 from kbuild.model.backend import import_keras
 from kbuild.model.lower import build_model
 
@@ -35,6 +37,9 @@ LINES = {
     "EfficientNetB7": 260,
     "EfficientNetV2L": 220,
 }
+
+#: Model → the lint's warnings on it, each of which docs/lint.md defends by name.
+WARNINGS = {name: {"bias-before-norm"} for name in ("ResNet50", "ResNet101", "ResNet152")}
 
 NAMES = sorted(name for name in dir(keras.applications) if inspect.isfunction(getattr(keras.applications, name)))
 
@@ -75,8 +80,15 @@ def test_an_import_is_the_identical_graph(name):
     assert imported.by_hand == ()
     assert imported.plan.total_params == parameters
     assert imported.spec.count("\n") <= LINES.get(name, 1600)
+    assert {finding.rule for finding in lint(imported.plan) if finding.level != "info"} == WARNINGS.get(name, set())
     # Names, classes, arguments, connections with their order, the order of the layers: everything Keras writes.
     assert json.loads(build_model(imported.plan).to_json())["config"] == original["config"]
+
+
+def test_every_warning_of_the_lint_is_defended():
+    docs = (Path(__file__).parents[2] / "docs" / "lint.md").read_text("utf-8")
+    assert all(f"**{name}**" in docs for name in WARNINGS)
+    assert set().union(*WARNINGS.values()) == {"bias-before-norm"}
 
 
 @pytest.mark.slow
