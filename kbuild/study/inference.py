@@ -12,6 +12,8 @@ import numpy as np
 #: Pairs up to which all 2^n sign flips are looked at; with more, this many are drawn.
 EXACT_PAIRS = 14
 _DRAWN = 19_999
+#: Numbers that are looked at in one go: memory stays small.
+_AT_ONCE = 1_000_000
 #: Draws of the permutation test over several arms, where there are too many arrangements to look at all.
 _ARRANGEMENTS = 9_999
 
@@ -40,6 +42,7 @@ def sign_flip(differences: np.ndarray) -> np.ndarray:
         vectorized=True,
         axis=-1,
         n_resamples=np.inf if differences.shape[-1] <= EXACT_PAIRS else _DRAWN,
+        batch=max(1, _AT_ONCE // differences.size),
         **_generator(stats.permutation_test),
     )
     return np.asarray(found.pvalue)

@@ -10,9 +10,9 @@ from kbuild.study.design import fewest_seeds
 from kbuild.study.inference import EXACT_PAIRS, sign_flip
 
 #: Studies simulated for one figure, where the exact test is simulated.
-_SIMULATED = 600
+_SIMULATED = 400
 #: Pairs up to which it is: all 2^n flips of every simulated study are looked at.
-_MOST = 12
+_MOST = 11
 
 
 def power(difference: float, spread: float, seeds: int, comparisons: int = 1, alpha: float = 0.05) -> float:
