@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn, Optional
 import typer
 
 from kbuild import __version__
-from kbuild.cli import compare, inspect, lint, models, start, work
+from kbuild.cli import code, compare, export, inspect, lint, models, start, work
 from kbuild.errors import KbuildError
 
 INTERRUPTED = 130
@@ -48,10 +48,12 @@ for _command in (
     inspect.summarize,
     inspect.policies,
     compare.diff,
+    code.eject,
     lint.lint,
     models.import_,
     work.evaluate,
     work.predict,
+    export.export,
     start.init,
     start.doctor,
 ):

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,16 @@ from kbuild.errors import ParityError
 from kbuild.model.backend import import_keras
 from kbuild.train.files import write_json
 
-#: dtype of the model's computation → (relative to the largest prediction, absolute) tolerance.
-TOLERANCES = {"float32": (5e-5, 1e-6), "mixed_bfloat16": (5e-2, 1e-2), "mixed_float16": (1e-2, 1e-3)}
+#: dtype of the model's computation, or quantization → (relative to the largest prediction, absolute) tolerance.
+TOLERANCES = {
+    "float32": (5e-5, 1e-6),
+    "float64": (5e-5, 1e-6),
+    "mixed_bfloat16": (5e-2, 1e-2),
+    "mixed_float16": (1e-2, 1e-3),
+    "float16": (5e-3, 1e-3),
+    "dynamic": (0.05, 0.01),
+    "int8": (0.1, 0.03),
+}
 
 #: Predictions are compared at these batch sizes, and at one larger.
 BATCH_SIZES = (1, 7)
@@ -31,19 +40,20 @@ TIMEOUT = 600
 
 
 class CheckProcess:
-    """A Python process that imports TensorFlow while the model trains, then checks one export.
+    """A Python process that loads one export and predicts with it; the default script is for a SavedModel.
 
+    That script imports TensorFlow at once, while the model still trains; `check_runtime.py` is for other formats.
     It is started niced, in a session of its own (Ctrl-C on the terminal is none of its business), and ends when this
     process does, for its stdin closes then.
     """
 
-    def __init__(self) -> None:
-        script = Path(__file__).with_name("check_process.py")
+    def __init__(self, script: str = "check_process.py") -> None:
+        path = Path(__file__).with_name(script)
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         environment["TF_CPP_MIN_LOG_LEVEL"] = "3"
         self._process = subprocess.Popen(
-            [*_niced(), sys.executable, "-I", str(script)],
+            [*_niced(), sys.executable, "-I", str(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -134,35 +144,19 @@ def check_parity(
     Raises:
         ParityError: names differ, or predictions beyond the tolerance; the report is written all the same.
     """
-    from kbuild.export.saved_model import input_names, output_names
+    from kbuild.export.saved_model import output_names
 
-    rows = min(LARGEST, len(next(iter(inputs.values()))))
-    sizes = sorted({*(size for size in BATCH_SIZES if size <= rows), rows})
-    given_names = input_names(model)
-    cut: dict[str, Any] = {
-        name: np.ascontiguousarray(inputs[t.name][:rows]) for name, t in zip(given_names, model.inputs, strict=False)
-    }
-    names = output_names(model)
-    expected = _predict(model, cut, sizes, names)
-    with tempfile.TemporaryDirectory(prefix="kbuild-parity-") as folder:
-        given, written = Path(folder) / "inputs.npz", Path(folder) / "outputs.npz"
-        np.savez(given, **cut)
-        job = {
-            "saved_model": str(saved_model.resolve()),
-            "inputs": str(given),
-            "outputs": str(written),
-            "batch_sizes": sizes,
-        }
-        described = process.run(job)
-        with np.load(written, allow_pickle=False) as archive:
-            got = {name: archive[name] for name in archive.files}
-    figures = _compare(expected, got, sizes, names, *TOLERANCES[precision])
-    problems = _signature(described, list(cut), names)
+    sample = make_sample(model, inputs)
+    job = {"saved_model": str(saved_model.resolve())}
+    described, got = predict_elsewhere(process, job, sample)
+    expected, sizes, names = predict_here(model, sample), sample.sizes, output_names(model)
+    figures = compare(expected, got, sizes, names, *TOLERANCES[precision])
+    problems = signature_problems(described, list(sample.inputs), names)
     problems += [f"{name}: {f['problem']}" for name, f in figures.items() if f["problem"]]
     parity = {
         "ok": not problems,
         "saved_model": saved_model.name,
-        "rows": rows,
+        "rows": sample.rows,
         "batch_sizes": sizes,
         "signature": {"inputs": described["inputs"], "outputs": described["outputs"]},
         "outputs": figures,
@@ -174,18 +168,69 @@ def check_parity(
     return parity
 
 
-def _predict(model: Any, inputs: dict[str, np.ndarray], sizes: list[int], names: list[str]) -> dict[str, np.ndarray]:
+@dataclass(frozen=True)
+class Sample:
+    """Rows to compare predictions on.
+
+    Attributes:
+        inputs: the signature's name of each input → its rows, in the order of the model's inputs.
+        sizes: batch sizes to predict at; the last is all rows.
+    """
+
+    inputs: dict[str, np.ndarray]
+    sizes: list[int]
+
+    @property
+    def rows(self) -> int:
+        return self.sizes[-1]
+
+
+def make_sample(model: Any, inputs: Mapping[str, np.ndarray]) -> Sample:
+    """The first LARGEST rows, by the names that a signature has."""
+    from kbuild.export.saved_model import input_names
+
+    rows = min(LARGEST, len(next(iter(inputs.values()))))
+    cut = {
+        name: np.ascontiguousarray(inputs[t.name][:rows])
+        for name, t in zip(input_names(model), model.inputs, strict=False)
+    }
+    return Sample(cut, sorted({*(size for size in BATCH_SIZES if size <= rows), rows}))
+
+
+def predict_elsewhere(
+    process: CheckProcess, job: dict[str, Any], sample: Sample
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What an artifact says of itself and predicts, `<batch size>/<output>` → array.
+
+    Raises:
+        ParityError: it cannot be loaded.
+    """
+    with tempfile.TemporaryDirectory(prefix="kbuild-parity-") as folder:
+        given, written = Path(folder) / "inputs.npz", Path(folder) / "outputs.npz"
+        inputs: dict[str, Any] = sample.inputs
+        np.savez(given, **inputs)
+        described = process.run({**job, "inputs": str(given), "outputs": str(written), "batch_sizes": sample.sizes})
+        with np.load(written, allow_pickle=False) as archive:
+            return described, {name: archive[name] for name in archive.files}
+
+
+def predict_here(model: Any, sample: Sample) -> dict[str, np.ndarray]:
+    """What the model predicts, `<batch size>/<output>` → array in float64."""
     import_keras()
     import tensorflow as tf
 
+    from kbuild.export.saved_model import output_names
+
+    names = output_names(model)
     function = tf.function(lambda x: model(x, training=False), autograph=False, reduce_retracing=True)
     exact = tf.config.experimental.tensor_float_32_execution_enabled()
     tf.config.experimental.enable_tensor_float_32_execution(False)
     try:
         result = {}
-        for size in sizes:
+        for size in sample.sizes:
             batch = [
-                tf.cast(tf.constant(a[:size]), t.dtype) for a, t in zip(inputs.values(), model.inputs, strict=False)
+                tf.cast(tf.constant(a[:size]), t.dtype)
+                for a, t in zip(sample.inputs.values(), model.inputs, strict=False)
             ]
             outputs = function(batch[0] if len(batch) == 1 else batch)
             outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
@@ -196,7 +241,7 @@ def _predict(model: Any, inputs: dict[str, np.ndarray], sizes: list[int], names:
         tf.config.experimental.enable_tensor_float_32_execution(exact)
 
 
-def _signature(described: dict[str, Any], inputs: list[str], outputs: list[str]) -> list[str]:
+def signature_problems(described: dict[str, Any], inputs: list[str], outputs: list[str]) -> list[str]:
     problems = []
     for what, wanted in (("inputs", inputs), ("outputs", outputs)):
         if set(described[what]) != set(wanted):
@@ -210,7 +255,7 @@ def _signature(described: dict[str, Any], inputs: list[str], outputs: list[str])
     return problems
 
 
-def _compare(
+def compare(
     expected: dict[str, np.ndarray],
     got: dict[str, np.ndarray],
     sizes: list[int],

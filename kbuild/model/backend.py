@@ -26,7 +26,7 @@ def import_keras(quiet: bool = True) -> Any:
         os.environ["KERAS_BACKEND"] = "tensorflow"
         if quiet and "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
             os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-        with _silenced() if quiet else _as_is():
+        with silenced() if quiet else _as_is():
             try:
                 import keras
             except ImportError as error:
@@ -44,7 +44,7 @@ def import_keras(quiet: bool = True) -> Any:
 
 
 @contextmanager
-def _silenced() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """File descriptor 2 away from the terminal: TensorFlow logs from C++ before it reads its own log level."""
     try:
         stderr = os.dup(2)
