@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn, Optional
 import typer
 
 from kbuild import __version__
-from kbuild.cli import code, compare, export, inspect, lint, models, start, work
+from kbuild.cli import code, compare, export, inspect, lint, models, start, study, work
 from kbuild.errors import KbuildError
 
 INTERRUPTED = 130
@@ -51,6 +51,8 @@ for _command in (
     code.eject,
     lint.lint,
     models.import_,
+    study.study,
+    study.report,
     work.evaluate,
     work.predict,
     export.export,

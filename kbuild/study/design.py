@@ -167,6 +167,20 @@ class Asked:
     target: float | None = None
     name: str | None = None
 
+    def words(self) -> list[str]:
+        """The options that ask for the same again.
+
+        >>> Asked(("plain", "W-N-A"), (0, 1, 2), epochs=3).words()
+        ['--policies', 'plain,W-N-A', '--seeds', '3', '--epochs', '3']
+        """
+        seeds = str(len(self.seeds)) if self.seeds == tuple(range(len(self.seeds))) else ",".join(map(str, self.seeds)) + ","
+        pairs: list[tuple[str, Any]] = [("--policies", ",".join(self.orderings) or None), ("--seeds", seeds)]
+        pairs += [("--grid", text) for text in self.grid] + [("--set", text) for text in self.settings]
+        names = ("baseline", "metric", "direction", "epochs", "batch_size", "target", "name")
+        pairs += [(f"--{name.replace('_', '-')}", getattr(self, name)) for name in names]
+        pairs += [("--alpha", self.alpha if self.alpha != Asked().alpha else None)]
+        return [str(word) for option, value in pairs if value is not None for word in (option, value)]
+
 
 def make_design(path: Path, asked: Asked) -> tuple[Spec, Design, dict[str, Plan]]:
     """Compile every arm and fix the design.

@@ -142,6 +142,8 @@ def _curves(result: Analysis, records: dict[str, Record]) -> Any:
         axis.set_xlabel("epoch")
         axis.set_title(metric, fontsize=9)
         axis.xaxis.get_major_locator().set_params(integer=True)
+        if axis.get_xlim()[1] < 2:
+            axis.set_xlim(0.5, 1.5)
         _bare(axis)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=min(4, max(1, len(labels))))

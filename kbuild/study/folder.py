@@ -35,13 +35,13 @@ class Folder:
 
     path: Path
 
-    def write(self, spec: Spec, design: Design, command: list[str]) -> None:
+    def write(self, spec: Spec, design: Design, options: list[str]) -> None:
         """What is known before anything runs; `study.yaml` last, for it says that the directory is a study."""
         (self.path / "trials").mkdir(parents=True, exist_ok=True)
         write_text(self.path / "spec.yaml", spec.source.text)
         write_text(self.path / "resolved.yaml", spec.resolved_text())
         folder = os.path.relpath(spec.folder.resolve(), self.path.resolve())
-        write_json(self.path / "command.json", {"kbuild_study": True, "command": command, "data_folder": folder})
+        write_json(self.path / "command.json", {"kbuild_study": True, "options": options, "data_folder": folder})
         write_text(self.path / MARKER, design.to_yaml())
 
     def design(self) -> Design:

@@ -31,6 +31,7 @@ class Record:
         metrics: `val_...` and `test_...` of the model as it stands after the last epoch.
         history: name → one value per epoch.
         seconds: of the last attempt.
+        per_epoch: seconds of an epoch, the first (which may trace) left out where there are others.
         first: whether the model was traced in it, which takes longer.
     """
 
@@ -44,6 +45,7 @@ class Record:
     metrics: dict[str, float] = field(default_factory=dict)
     history: dict[str, list[float]] = field(default_factory=dict)
     seconds: float = 0.0
+    per_epoch: float = 0.0
     first: bool = False
 
     @property

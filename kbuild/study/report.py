@@ -238,3 +238,20 @@ def inline(svg: str) -> str:
     return body.replace(INK, "currentColor").replace("fill: #ffffff", "fill: var(--paper)")
 
 
+
+
+def results_of(folder: Folder) -> dict[str, Any]:
+    """`results.json`, read back."""
+    import json
+
+    return dict(json.loads((folder.path / "results.json").read_text(encoding="utf-8")))
+
+
+def summary(folder: Folder, result: Analysis) -> str:
+    """What the terminal shows: the table in short, the verdict, where the report is."""
+    head, rows = table_rows(result)
+    kept = [at for at, name in enumerate(head) if name not in ("order", "P(better)", "may be best", "epochs to target")]
+    table = [[row[at] for at in kept] for row in (head, *rows)]
+    widths = [max(len(row[at]) for row in table) for at in range(len(kept))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    return "\n".join([*lines, "", result.verdict, "", f"report  {folder.path / 'report.html'}"])

@@ -23,10 +23,12 @@ from kbuild.train.data.arrays import Data, Named, Split
 from kbuild.train.data.load import load_unsplit, split_validation
 from kbuild.train.loop import Diverged, Loop, OutOfMemory
 from kbuild.train.losses import resolve_losses, resolve_metrics
-from kbuild.train.objects import _PATHS as WRITING
 from kbuild.train.objects import make_augment, make_callbacks
 from kbuild.train.run import Prepared, build
 from kbuild.train.trainer import Trainer, check_monitors
+
+#: Callbacks that only write files, which a trial does not keep.
+WRITING = ("CSVLogger", "ModelCheckpoint", "TensorBoard")
 
 
 class RefillableLoop(Loop):
@@ -86,7 +88,16 @@ class Session:
         data = split_validation(self.unsplit, settings, self.targets, trial.seed)
         loop = self._ready(settings, data)
         callbacks = make_callbacks([c for c in settings.callbacks if c.class_name not in WRITING], None)
-        self._trainer = Trainer(loop, self._places, callbacks, settings.epochs, trial.seed, settings.shuffle)
+        times = [time.perf_counter()]
+        self._trainer = Trainer(
+            loop,
+            self._places,
+            callbacks,
+            settings.epochs,
+            trial.seed,
+            settings.shuffle,
+            on_epoch=lambda _: times.append(time.perf_counter()),
+        )
         progress = self._trainer.run()
         measured = {"val_": self._places.validation, "test_": self._places.test}
         metrics = {
@@ -101,6 +112,7 @@ class Session:
             epochs=progress.epoch,
             metrics=metrics,
             history=_columns(progress.history),
+            per_epoch=_per_epoch(times),
         )
 
     def _ready(self, settings: TrainSettings, data: Data) -> Loop:
@@ -138,6 +150,12 @@ class Session:
 
 def _since(begun: float) -> float:
     return round(time.perf_counter() - begun, 3)
+
+
+def _per_epoch(times: list[float]) -> float:
+    """Seconds of an epoch, from the start and the end of each; the first is left out where there are others."""
+    since = times[1:] if len(times) > 2 else times
+    return round((since[-1] - since[0]) / max(len(since) - 1, 1), 4)
 
 
 def _values(variables: Iterable[Any]) -> list[np.ndarray]:

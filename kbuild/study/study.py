@@ -1,0 +1,121 @@
+"""A study from its spec to its report: what `kbuild study` does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kbuild.errors import InputError, WorkError, listing
+from kbuild.plan.plan import Plan
+from kbuild.spec.model import Spec
+from kbuild.study.analyse import Analysis, require_scipy
+from kbuild.study.design import Asked, Design, make_design
+from kbuild.study.execute import clear, execute
+from kbuild.study.executors import Executor, cores
+from kbuild.study.folder import Folder, check_same, make_folder, open_folder
+from kbuild.study.pilot import Forecast, forecast
+from kbuild.study.progress import duration, make_display
+from kbuild.study.record import Record
+from kbuild.study.report import make_report
+from kbuild.train.run import prepare, train_settings
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A study that has run."""
+
+    folder: Folder
+    analysis: Analysis
+    records: dict[str, Record]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON data: where it is, and what `results.json` says."""
+        from kbuild.study.report import results_of
+
+        return {"run_dir": str(self.folder.path), **results_of(self.folder)}
+
+
+def plan_study(path: Path, asked: Asked, workers: int | None = None, quiet: bool = False) -> tuple[Design, Forecast]:
+    """What a study would be, with a short measurement; nothing is kept.
+
+    Raises:
+        InputError, SpecError: what `run_study` would raise.
+    """
+    require_scipy()
+    spec, design, plans = make_design(path, asked)
+    _check(spec, design, plans)
+    display = make_display(quiet)
+    display.note("a short measurement: 6 trials of at most 2 epochs")
+    return design, forecast(spec, design, plans, workers or cores(), display)
+
+
+def run_study(
+    path: Path,
+    asked: Asked,
+    *,
+    run_dir: Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    workers: int | None = None,
+    executor: Executor | None = None,
+    quiet: bool = False,
+) -> Outcome:
+    """Run a study, or what is left of it, and write its report.
+
+    Args:
+        path: the spec, or with `resume` the study's directory.
+        asked: what is compared; with a directory, nothing.
+        run_dir, overwrite: see `kbuild.study.folder.make_folder`.
+        resume: go on with the study in `run_dir`.
+        workers, executor: see `kbuild.study.execute.execute`.
+
+    Raises:
+        InputError, SpecError: the question is wrong; nothing was run.
+        WorkError: no trial finished, or no worker can be started.
+        Interrupted: Ctrl-C; `resume` goes on.
+    """
+    require_scipy()
+    if path.is_dir():
+        folder, design = _continued(path, asked, run_dir, resume)
+    else:
+        spec, design, plans = make_design(path, asked)
+        _check(spec, design, plans)
+        if resume:
+            if run_dir is None:
+                raise InputError("--resume needs --run-dir, the directory of the study to go on with")
+            folder = open_folder(run_dir)
+            check_same(design, folder.design(), run_dir)
+        else:
+            folder = make_folder(design.name, run_dir, overwrite)
+            folder.write(spec, design, asked.words())
+    display = make_display(quiet)
+    for note in design.notes:
+        display.note(f"note: {note}")
+    display.note(f"{len(design.trials)} trials in {folder.path}")
+    clear(folder.path)
+    records = execute(folder, design, executor, workers, display)
+    if not any(record.finished for record in records.values()):
+        reasons = dict.fromkeys(record.reason for record in records.values())
+        raise WorkError(f"no trial of {folder.path} finished: {listing(reasons, 3)}")
+    analysis = make_report(folder)
+    failed = [record for record in records.values() if not record.finished]
+    if failed:
+        display.note(f"{len(failed)} of {len(records)} trials failed; the report says which and why")
+    display.note(f"{duration(sum(record.seconds for record in records.values()))} of computing")
+    return Outcome(folder, analysis, records)
+
+
+def _continued(path: Path, asked: Asked, run_dir: Path | None, resume: bool) -> tuple[Folder, Design]:
+    folder = open_folder(path)
+    if not resume:
+        raise InputError(f"{path} is a study; --resume goes on with it, `kbuild report {path}` makes its report again")
+    if run_dir is not None or asked != Asked():
+        raise InputError(f"{path} has its design, which is fixed; --resume takes no other options of a design")
+    return folder, folder.design()
+
+
+def _check(spec: Spec, design: Design, plans: dict[str, Plan]) -> None:
+    """Losses, metrics and data, before any worker is started."""
+    settings = train_settings(spec, design.epochs, design.batch_size)
+    prepare(spec, plans[design.baseline], settings)
