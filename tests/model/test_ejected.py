@@ -1,4 +1,4 @@
-"""Ejected code in a process of its own builds the identical model: graph, configs, and outputs after copying weights."""
+"""Ejected code builds the identical model: graph, configs, and outputs after copying weights."""
 
 from __future__ import annotations
 

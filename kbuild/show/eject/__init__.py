@@ -1,4 +1,4 @@
-"""Plan → a Python file that builds the identical model with nothing but Keras.
+"""Plan → a Python file that builds the identical model with nothing but Keras; with a training, trains it too.
 
 Nothing of a spec becomes code: names and strings are quoted, classes and arguments are those of the catalog.
 """
@@ -8,20 +8,37 @@ from __future__ import annotations
 import re
 
 from kbuild.plan.plan import Plan
+from kbuild.show.eject import training as train
 from kbuild.show.eject import write
 from kbuild.show.eject.fold import fold
+from kbuild.show.eject.training import Training
 
-_MAIN = """\
+_SUMMARY = """\
 if __name__ == "__main__":
     build_model().summary()
 """
 
+_MAIN = """\
+if __name__ == "__main__":
+    main()
+"""
 
-def eject(plan: Plan) -> str:
-    """The source of a module with `build_model()`."""
+
+def eject(plan: Plan, training: Training | None = None) -> str:
+    """The source of a module with `build_model()`; with a training, `main()` trains the model.
+
+    Raises:
+        InputError: the training reads data that ejected code does not load.
+    """
     program = fold(plan)
-    parts = [*write.functions(program), write.model(program, plan.name), _MAIN]
-    return f"{header(plan)}\n\nimport keras\nfrom keras import layers\n\n\n" + "\n\n".join(parts)
+    parts = [*write.functions(program), write.model(program, plan.name)]
+    if training is None:
+        imports = ["import keras", "from keras import layers"]
+        parts.append(_SUMMARY)
+    else:
+        imports = train.imports(training)
+        parts += [*train.functions(training, plan), _MAIN]
+    return "\n".join([header(plan), "", *imports, "", "", ""]) + "\n\n".join(parts)
 
 
 def header(plan: Plan) -> str:

@@ -18,7 +18,7 @@ from kbuild.show.eject.variables import Assignment, assign
 _INDICES = "ijklmnpqrst"
 
 #: Modules of the objects that arguments hold.
-_OBJECTS = ("initializer", "regularizer", "constraint")
+_OBJECTS = ("initializer", "regularizer", "constraint", "schedule", "optimizer")
 
 OPERATION = '''\
 def operation(function, name):
@@ -32,12 +32,12 @@ def functions(program: Program) -> list[str]:
     """The source of every function but `build_model`."""
     found = [OPERATION] if _uses_operations(program) else []
     names = {function.name for function in program.functions}
-    return found + [_Writer(names).function(function) for function in program.functions]
+    return found + [Writer(names).function(function) for function in program.functions]
 
 
 def model(program: Program, name: str) -> str:
     """The source of `build_model`."""
-    return _Writer({function.name for function in program.functions}).model(program, name)
+    return Writer({function.name for function in program.functions}).model(program, name)
 
 
 def _uses_operations(program: Program) -> bool:
@@ -51,8 +51,8 @@ def _uses_operations(program: Program) -> bool:
     return False
 
 
-class _Writer:
-    """Writes one function; `names` says how parameters and indices are called in it."""
+class Writer:
+    """Writes one function; `names` says how parameters and indices are called in it, `taken` what may not be."""
 
     def __init__(self, taken: set[str]):
         self.taken = taken
@@ -211,16 +211,21 @@ class _Writer:
 
     def _object(self, value: dict[str, Any], key: str) -> Expr:
         name, config = value["class_name"], value["config"] or {}
-        layer = facts.signature("layer", name)
-        kinds = [kind for kind in _OBJECTS if key.endswith(kind)] or ([] if layer is not None else list(_OBJECTS))
-        for kind in kinds:
-            signature = facts.signature(kind, name)
-            if signature is not None:
-                args = self._call_arguments(config, signature.required)
-                return Brackets(f"{facts.MODULES[kind]}.{_word(signature.name)}", args)
-        if layer is not None:
-            return Brackets(f"layers.{_word(layer.name)}", self._call_arguments(config, layer.required))
-        return literal(value)
+        kinds = [kind for kind in _OBJECTS if key.endswith(kind)] or ["layer", *_OBJECTS]
+        known = next((kind for kind in kinds if facts.signature(kind, name) is not None), None)
+        return literal(value) if known is None else self.made(known, name, config)
+
+    def made(self, kind: str, name: str, config: dict[str, Any]) -> Expr:
+        """A Keras object of a kind by its class and arguments.
+
+        Raises:
+            InternalError: there is none; the spec's reader lets nothing else pass.
+        """
+        signature = facts.signature(kind, name)
+        if signature is None:
+            raise InternalError(f"{name!r} is no {kind} of Keras")
+        module = "layers" if kind == "layer" else facts.MODULES[kind]
+        return Brackets(f"{module}.{_word(signature.name)}", self._call_arguments(config, signature.required))
 
     def number(self, value: Any) -> str:
         """A number, or arithmetic over a parameter or an index."""
