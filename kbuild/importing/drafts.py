@@ -120,7 +120,7 @@ def ordering_of(network: Network, found: Found) -> Ordering:
 
 def is_fused(unit: FoundUnit) -> bool | None:
     """Whether an activation directly behind W is W's own; None where there is none directly behind it."""
-    if not unit.after or unit.after[0][0] != "A":
+    if not unit.after or unit.after[0][0] != "A" or unit.after[0] in unit.moved:
         return None
     return unit.after[0][1] == unit.weight
 
@@ -141,7 +141,7 @@ class Drafter:
     def _bare(self, unit: FoundUnit) -> FoundUnit:
         """The unit without its letters, but with the activation that is W's own."""
         own = [pair for pair in unit.after if pair[1] == unit.weight]
-        return replace(unit, before=[], after=own, explained=False)
+        return replace(unit, before=[], after=own, moved=[], explained=False)
 
     def items(self) -> list[Item]:
         """In the network's order."""

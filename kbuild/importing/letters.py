@@ -27,6 +27,7 @@ class FoundUnit:
     Attributes:
         weight: the weight layer's name.
         before, after: (letter, layer name) on each side of W, in order; a fused A has the weight layer's own name.
+        moved: letters behind the addition that its branch leads to, where the order has them behind W.
         head: no weight layer behind it, and nothing behind it but its own activation.
         trunk: no weight layer behind it, but letters that the rule for heads would drop.
         first: it reads the raw input.
@@ -36,6 +37,7 @@ class FoundUnit:
     weight: str
     before: list[tuple[str, str]] = field(default_factory=list)
     after: list[tuple[str, str]] = field(default_factory=list)
+    moved: list[tuple[str, str]] = field(default_factory=list)
     head: bool = False
     trunk: bool = False
     first: bool = False
@@ -127,6 +129,12 @@ class _Runs:
         for layer in self.layers.values():
             raw[layer.name] = layer.role in _RAW and all(raw[source] for source in layer.inputs)
         self.leads = leads
+        trunk: dict[str, bool] = {}
+        for name in reversed(self.layers):
+            trunk[name] = any((self.layers[r].role == "W" and leads[r]) or trunk[r] for r in network.readers[name])
+        #: Weight layers with nothing but heads behind them.
+        self.last = {weight.name for weight in self.weights if leads[weight.name] and not trunk[weight.name]}
+        self.moved = self._moved()
         self.first = {w.name: all(raw[source] for source in w.inputs) for w in self.weights}
 
     def alone(self, name: str) -> str | None:
@@ -137,7 +145,11 @@ class _Runs:
     def _behind(self, weight: Layer) -> Iterator[tuple[str, str]]:
         if weight.args.get("activation") not in (None, "linear"):
             yield "A", weight.name
-        at = self.alone(weight.name)
+        yield from self._run(weight.name)
+
+    def _run(self, name: str) -> Iterator[tuple[str, str]]:
+        """The letters behind a layer, each read by one layer alone."""
+        at = self.alone(name)
         while at is not None and (letter := letter_of(self.layers[at])):
             yield letter, at
             at = self.alone(at)
@@ -151,6 +163,22 @@ class _Runs:
             yield letter, at.name
             at = self.layers[at.inputs[0]]
 
+    def _moved(self) -> dict[str, list[tuple[str, str]]]:
+        """Weight layer → the letters behind the addition it leads to, from A on: of two paths the longer has them."""
+        depth: dict[str, int] = {}
+        for layer in self.layers.values():
+            depth[layer.name] = 1 + max((depth[source] for source in layer.inputs), default=0)
+        ends = {(self.behind[w.name] or [("W", w.name)])[-1][1]: w.name for w in self.weights}
+        found: dict[str, list[tuple[str, str]]] = {}
+        for layer in self.layers.values():
+            run = list(self._run(layer.name)) if layer.cls == "Add" else []
+            paths = [ends[name] for name in layer.inputs if name in ends and self.alone(name) is not None]
+            if run[:1] and run[0][0] == "A" and paths:
+                last = max(paths, key=depth.__getitem__)
+                if all(letter != "A" for letter, _ in self.behind[last]):
+                    found[last] = run
+        return found
+
     def units(self, order: Order) -> tuple[list[FoundUnit], int]:
         """Every unit under an order, and how many letters no unit takes."""
         units: list[FoundUnit] = []
@@ -163,7 +191,8 @@ class _Runs:
                 unit.head = behind == own
                 unit.trunk = not unit.head
             unit.after = behind[:1] if unit.head else _taken(behind, order.after)
-            taken.update(name for _, name in unit.after)
+            unit.moved = self._behind_addition(unit, order)
+            taken.update(name for _, name in (*unit.after, *unit.moved))
             units.append(unit)
         for unit in units:
             if not unit.first:
@@ -177,11 +206,27 @@ class _Runs:
         for unit in units:
             left = [pair for pair in self.behind[unit.weight] if pair[1] not in taken]
             over += len(left)
-            unit.explained = not left and self._fits(unit, order)
+            unit.explained = (not left or self._closing(unit, left, order)) and self._fits(unit, order)
         return units, over
 
+    def _closing(self, unit: FoundUnit, left: list[tuple[str, str]], order: Order) -> bool:
+        """Whether letters that no unit has are the closing of a pre-activation trunk."""
+        closing = tuple(letter for letter in order.before if letter in "NA")
+        found = tuple(letter for letter, _ in left)
+        return unit.weight in self.last and "A" in closing and found in (closing, tuple(_without_a(list(closing))))
+
+    def _behind_addition(self, unit: FoundUnit, order: Order) -> list[tuple[str, str]]:
+        """The letters from A on, where they stand behind the addition in full and the rest of the order before it."""
+        run = self.moved.get(unit.weight, [])
+        if unit.head or "A" not in order.after:
+            return []
+        at = order.after.index("A")
+        wanted = list(order.after[at:])
+        fits = [letter for letter, _ in unit.after] == list(order.after[:at])
+        return run[: len(wanted)] if fits and [letter for letter, _ in run[: len(wanted)]] == wanted else []
+
     def _fits(self, unit: FoundUnit, order: Order) -> bool:
-        present = [letter for letter, _ in unit.before], [letter for letter, _ in unit.after]
+        present = [letter for letter, _ in unit.before], [letter for letter, _ in (*unit.after, *unit.moved)]
         before = [] if unit.first else list(_before(order, unit.head))
         if unit.head:
             # Its own A stands directly behind it, whatever the order.

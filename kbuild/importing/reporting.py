@@ -24,12 +24,12 @@ def plan_of_model(path: str | Path) -> Plan:
         InputError: the file is no model of Keras 3, or holds what a spec cannot.
     """
     network = network_of(read_config(path), str(path))
-    plan = plan_of(network, infer_policy(network))
     try:
-        return with_units(plan, import_network(network).plan)
+        imported = import_network(network)
     except KbuildError:
         # A model without a head has no spec; its layers and runs of letters are there all the same.
-        return plan
+        return plan_of(network, infer_policy(network))
+    return with_units(plan_of(network, imported.found), imported.plan)
 
 
 def with_units(plan: Plan, compiled: Plan) -> Plan:

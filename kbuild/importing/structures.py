@@ -42,7 +42,8 @@ class Structurer:
         if len(starts) != 1 or not any(chains):
             return
         start = starts.pop()
-        if len(chains) == 2 and (merge.body[0] == "Add" or not all(chains)):
+        shorter = min(chains, key=_layers)
+        if len(chains) == 2 and (not shorter or (merge.body[0] == "Add" and self._projects(shorter))):
             self._residual(merge, start, chains)
         else:
             self._branches(merge, start, chains)
@@ -58,8 +59,7 @@ class Structurer:
         return found[::-1], end
 
     def _residual(self, merge: Item, start: str, chains: list[list[Item]]) -> None:
-        sizes = [sum(len(item.layers) for item in chain) for chain in chains]
-        at = 0 if sizes[0] < sizes[1] else 1
+        at = 0 if _layers(chains[0]) < _layers(chains[1]) else 1
         shortcut, branch = chains[at], chains[1 - at]
         follow = self._follow(merge, branch)
         if follow is None:
@@ -74,6 +74,10 @@ class Structurer:
         if first != (merge.body[0] not in ("Add", "Multiply", "Average", "Maximum", "Minimum")):
             body["shortcut_first"] = first
         self._replace(merge, start, [*branch, *shortcut], ("residual", body), follow)
+
+    def _projects(self, chain: list[Item]) -> bool:
+        """Whether a path is a shortcut as residual networks have them: no activation and no dropout in its units."""
+        return not any(item.unit is not None and {"A", "D"} & set(item.unit.order.letters) for item in chain)
 
     def _branches(self, merge: Item, start: str, chains: list[list[Item]]) -> None:
         body: dict[str, Any] = {}
@@ -90,12 +94,11 @@ class Structurer:
 
     def _in_shortcut(self, item: Item) -> dict[str, Any]:
         """A unit of a shortcut keeps W and the N behind it; any other letters need its order written."""
-        if item.unit is not None and item.unit.explained:
+        if item.unit is not None:
             after = self.drafter.ordering.found.order.after
-            kept = ["W", "N"] if after[:1] == ("N",) else ["W"]
-            if list(item.unit.order.letters) != kept:
-                item.unit.explained = False
-                item.beside = self.drafter.beside(item.unit)
+            kept = ("W", "N") if after[:1] == ("N",) else ("W",)
+            item.unit.explained = item.unit.order.letters == kept
+            item.beside = self.drafter.beside(item.unit)
         return item.data()
 
     def _follow(self, merge: Item, branch: list[Item]) -> list[Item] | None:
@@ -103,31 +106,19 @@ class Structurer:
         last = branch[-1]
         if merge.body[0] != "Add" or last.unit is None:
             return []
-        unit, order = last.unit, self.drafter.ordering.found.order
+        unit = last.unit
         after = [letter for letter, _ in unit.after]
         if "A" in after:
             self.kept_inside += 1
             return [] if self.drafter.ordering.in_branch else None
-        readers = self.readers.get(merge.end, [])
-        if self.drafter.ordering.in_branch or not unit.explained or "A" not in order.after or merge.end in self.outputs:
-            return []
-        if len(readers) != 1 or order.after[-1] != "A":
-            return []
-        found = readers[0]
-        layer = self.network.layers[found.name]
-        if found.unit is not None or layer.role != "A" or len(layer.inputs) != 1:
-            return []
-        text = activation_text(layer)
-        if text is None:
+        if self.drafter.ordering.in_branch or not unit.explained or not unit.moved:
             return []
         self.moved += 1
-        unit.after.append(("A", layer.name))
-        args = last.body[1]
-        args["activation"] = text
+        found = [self.items[name] for _, name in unit.moved]
+        last.body[1]["activation"] = activation_text(self.network.layers[unit.moved[0][1]])
+        unit.after += unit.moved
         last.beside = self.drafter.beside(unit)
-        if last.beside.get("fused") is not None and len(unit.after) == 1:
-            del last.beside["fused"]
-        return [found]
+        return found
 
     def _equal_shapes(self, start: str, end: str) -> bool:
         shapes = self.network.layers[start].shape, self.network.layers[end].shape
@@ -144,3 +135,8 @@ class Structurer:
                 self.readers[name] = [reader for reader in self.readers[name] if reader is not item]
         self.items[end] = made
         self.readers[start].append(made)
+
+
+def _layers(chain: list[Item]) -> int:
+    """How many layers a path has."""
+    return sum(len(item.layers) for item in chain)
