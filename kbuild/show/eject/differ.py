@@ -6,6 +6,7 @@ follow the index and other numbers are listed.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -61,7 +62,7 @@ class Parameters:
                 scale = _multiple(hole, base)
                 self.holes[hole] = Var(var.name, var.scale * scale)
                 continue
-            name = free_name(identifier(hole.key, "value"), taken)
+            name = free_name(identifier(re.sub(r"(_[0-9]+)+$", "", hole.key), "value"), taken)
             self.holes[hole] = Var(name)
             arguments[name] = (_default(hole), hole.values)
         in_order = [var.name for var in self.holes.values() if var is not None]

@@ -36,16 +36,15 @@ def identifier(text: str, otherwise: str) -> str:
     """An identifier that reads like a text: ASCII letters, digits and `_`, no word of Python's or the code's own.
 
     >>> identifier("res-block 1", "block"), identifier("class", "block"), identifier("+", "block")
-    ('res_block_1', 'class_', 'block')
+    ('res_block_1', 'class_block', 'block')
     """
     found = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_").lower()[:60]
     if not found:
         return otherwise
     if found[0].isdigit():
         found = f"{otherwise}_{found}"
-    if _VARIABLES.fullmatch(found):
-        return f"{found}_{otherwise}"
-    return f"{found}_" if keyword.iskeyword(found) or found in RESERVED else found
+    taken = keyword.iskeyword(found) or found in RESERVED or _VARIABLES.fullmatch(found)
+    return f"{found}_{otherwise}" if taken else found
 
 
 def free_name(name: str, taken: set[str]) -> str:

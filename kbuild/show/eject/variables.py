@@ -15,11 +15,17 @@ from kbuild.show.eject.program import Body, Make, Statement
 
 @dataclass(frozen=True)
 class Assignment:
-    """Variables of a statement: `keep` is a name and the variable it keeps the value of, before the statement runs."""
+    """Variables of a statement.
+
+    Attributes:
+        keep: a name and the variable it keeps the value of, before the statement runs.
+        live: variables of values that are read later.
+    """
 
     sources: tuple[str, ...]
     target: str
     keep: tuple[str, str] | None = None
+    live: frozenset[str] = frozenset()
 
 
 def assign(
@@ -70,7 +76,7 @@ class _Assigner:
             else:
                 target, keep = self._target(statement)
             self.holds[statement.out] = target
-            found.append(Assignment(sources, target, keep))
+            found.append(Assignment(sources, target, keep, frozenset(self._live())))
         return found
 
     def _target(self, statement: Statement) -> tuple[str, tuple[str, str] | None]:
@@ -100,9 +106,12 @@ class _Assigner:
             at = self.readers[at.out][0]
         return at.cls if isinstance(at, Make) and len(at.inputs) > 1 else ""
 
+    def _live(self) -> set[str]:
+        return {name for value, name in self.holds.items() if self.left[value]}
+
     def _free(self, *wanted: str) -> str:
         """The first of the names that holds nothing needed, or the last with the next free number."""
-        live = {name for value, name in self.holds.items() if self.left[value]} | self.taken
+        live = self._live() | self.taken
         for name in wanted:
             if name not in live:
                 return name

@@ -103,8 +103,7 @@ class Writer:
             if isinstance(statement, Loop):
                 if each.target != each.sources[0]:
                     found.append(f"{' ' * indent}{each.target} = {each.sources[0]}")
-                taken = {*self._used(), *(one for other in assigned for one in (*other.sources, other.target))}
-                found += self.loop(statement, each.target, indent, taken - {each.target})
+                found += self.loop(statement, each.target, indent, {*self._used(), *each.live} - {each.target})
                 found += [f"{' ' * indent}return {each.target}"] if last else []
             else:
                 before = "return " if last else f"{each.target} = "
