@@ -17,7 +17,7 @@ from kbuild.errors import InternalError
 from kbuild.resources import spec_path
 
 DIGITS = str(spec_path("digits"))
-COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
+COMMANDS = [command.name for command in app.registered_commands]
 ESCAPE = "\x1b["
 
 
