@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import json
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -23,45 +23,55 @@ FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to pri
 
 def study(
     spec: Annotated[
-        Path, typer.Argument(metavar="SPEC", help="The YAML spec; with --resume also a study's directory.", show_default=False)
+        Path,
+        typer.Argument(
+            metavar="SPEC", help="The YAML spec; with --resume also a study's directory.", show_default=False
+        ),
     ],
     policies: Annotated[
-        Optional[list[str]],
+        list[str] | None,
         typer.Option(metavar="P,P,...", help="Policies and orders to compare, or `all` named ones. Repeatable."),
     ] = None,
     seeds: Annotated[
         str, typer.Option(metavar="N", help="How many seeds, counted from 0; or the seeds themselves, such as 3,5,8.")
     ] = "10",
     baseline: Annotated[
-        Optional[str], typer.Option(metavar="P", help="What the others are compared with; the spec's own ordering if not given.")
+        str | None,
+        typer.Option(metavar="P", help="What the others are compared with; the spec's own ordering if not given."),
     ] = None,
     metric: Annotated[
-        Optional[str], typer.Option(help="What decides; val_accuracy where it is measured, else val_loss.")
+        str | None, typer.Option(help="What decides; val_accuracy where it is measured, else val_loss.")
     ] = None,
-    direction: Annotated[Optional[str], typer.Option(metavar="max|min", help="Which way it is better, if its name does not tell.")]
-    = None,
+    direction: Annotated[
+        str | None, typer.Option(metavar="max|min", help="Which way it is better, if its name does not tell.")
+    ] = None,
     grid: Annotated[
-        Optional[list[str]],
+        list[str] | None,
         typer.Option(metavar="A.B=C,D", help="Values of a setting, e.g. ordering.dropout.rate=0.1,0.3. Repeatable."),
     ] = None,
     set_: options.Set = None,
-    epochs: Annotated[Optional[int], typer.Option(help="Instead of the spec's.")] = None,
-    batch_size: Annotated[Optional[int], typer.Option(help="Instead of the spec's.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Instead of the spec's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Instead of the spec's.")] = None,
     target: Annotated[
-        Optional[float], typer.Option(help="Count the epochs to this value of the metric; the baseline's median if not given.")
+        float | None,
+        typer.Option(help="Count the epochs to this value of the metric; the baseline's median if not given."),
     ] = None,
     alpha: Annotated[float, typer.Option(help="The rate of false alarms over all comparisons.")] = 0.05,
     workers: Annotated[
-        Optional[int], typer.Option(help="Processes of one core each; one per core if not given. Results do not depend on it.")
+        int | None,
+        typer.Option(help="Processes of one core each; one per core if not given. Results do not depend on it."),
     ] = None,
     run_dir: Annotated[
-        Optional[Path], typer.Option(help="The study's directory; runs/NAME-study-DATE-TIME if not given.")
+        Path | None, typer.Option(help="The study's directory; runs/NAME-study-DATE-TIME if not given.")
     ] = None,
-    name: Annotated[Optional[str], typer.Option(help="The study's name, instead of the spec's.")] = None,
+    name: Annotated[str | None, typer.Option(help="The study's name, instead of the spec's.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the study that --run-dir names.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the study that --run-dir names.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would run, how long it takes and what it can detect; measures briefly.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Say what would run, how long it takes and what it can detect; measures briefly."
+        ),
     ] = False,
     quiet: options.Quiet = False,
     json_: options.Json = False,
@@ -73,7 +83,7 @@ def study(
     For example:  kbuild study specs/digits.yaml --policies conventional,dropout-before-bn,no-dropout --seeds 10
     """
     from kbuild.study import pilot
-    from kbuild.study.design import Asked, read_seeds
+    from kbuild.study.asked import Asked, read_seeds
     from kbuild.study.study import plan_study, run_study
 
     if workers is not None and not 1 <= workers <= 1024:
@@ -98,9 +108,7 @@ def study(
         design, said = plan_study(spec, asked, workers, quiet or json_)
         print(json.dumps(said.to_dict(), indent=1) if json_ else pilot.text(design, said))
         return
-    outcome = run_study(
-        spec, asked, run_dir=run_dir, overwrite=overwrite, resume=resume, workers=workers, quiet=quiet
-    )
+    outcome = run_study(spec, asked, run_dir=run_dir, overwrite=overwrite, resume=resume, workers=workers, quiet=quiet)
     _print(outcome.folder.path, outcome.analysis, json_, format_)
 
 
@@ -121,7 +129,7 @@ def report(
     _print(folder.path, make_report(folder), json_, format_)
 
 
-def _print(path: Path, analysis, json_: bool, format_: Format) -> None:  # type: ignore[no-untyped-def]
+def _print(path: Path, analysis, json_: bool, format_: Format) -> None:
     from kbuild.study.folder import Folder
     from kbuild.study.report import results_of, summary
 

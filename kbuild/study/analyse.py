@@ -1,7 +1,8 @@
 """Records → what may be concluded from them: paired comparisons with the baseline, and the set that may be the best.
 
-Distributions and tests are SciPy's. What is assumed: seeds are independent, and under the null hypothesis the two arms
-of a pair could be exchanged (the sign-flip test assumes no more); the t interval assumes differences not far from normal.
+Distributions and tests are SciPy's. What is assumed: seeds are independent, and under the null hypothesis the two
+arms of a pair could be exchanged (the sign-flip test assumes no more); the t interval assumes differences not far from
+normal.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import numpy as np
 
 from kbuild.errors import InputError
 from kbuild.study.design import Design, direction_of, fewest_seeds
+from kbuild.study.inference import holm, may_be_best, sign_flip, t_interval
 from kbuild.study.record import Record
 from kbuild.study.survival import Epochs, epochs_to_target, target_of
-from kbuild.study.inference import holm, may_be_best, sign_flip, t_interval
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Comparison:
         p: of the exact sign-flip test.
         p_holm: corrected over all arms; None for a metric that does not decide.
         better_share: share of seeds with the arm better than the baseline, a tie counting half: an estimate of the
-            probability of being better (Bouthillier et al. 2021, Accounting for Variance in Machine Learning Benchmarks).
+            probability of being better (Bouthillier et al. 2021, Accounting for Variance in Machine Learning
+            Benchmarks).
         verdict: "better", "worse", "not distinguishable" or "too few seeds"; "" for a metric that does not decide.
     """
 
@@ -110,7 +112,9 @@ def require_scipy() -> None:
         import jinja2  # noqa: F401
         import scipy  # noqa: F401
     except ImportError as error:
-        raise InputError(f"a study needs the extra `report`, and {error.name} is missing: pip install 'kbuild[report]'") from None
+        raise InputError(
+            f"a study needs the extra `report`, and {error.name} is missing: pip install 'kbuild[report]'"
+        ) from None
 
 
 def analyse(design: Design, records: dict[str, Record]) -> Analysis:
@@ -208,7 +212,13 @@ def compare(arm: np.ndarray, base: np.ndarray, direction: str = "max", alpha: fl
     wins = differences > 0 if direction == "max" else differences < 0
     share = float(np.mean(wins + 0.5 * (differences == 0)))
     return Comparison(
-        len(differences), float(np.mean(differences)), low, high, _spread(differences), float(sign_flip(differences)), share
+        len(differences),
+        float(np.mean(differences)),
+        low,
+        high,
+        _spread(differences),
+        float(sign_flip(differences)),
+        share,
     )
 
 

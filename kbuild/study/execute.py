@@ -18,7 +18,11 @@ from kbuild.train.interrupt import Interrupted, StopSignal
 
 
 def execute(
-    folder: Folder, design: Design, executor: Executor | None = None, workers: int | None = None, shown: Silent | None = None
+    folder: Folder,
+    design: Design,
+    executor: Executor | None = None,
+    workers: int | None = None,
+    shown: Silent | None = None,
 ) -> dict[str, Record]:
     """Run every trial that has not ended yet.
 
@@ -91,5 +95,3 @@ def clear(folder: Path) -> None:
     """Remove what an analysis wrote, so that nothing old stands beside new trials."""
     for name in ("results.json", "report.html", "report.md"):
         (folder / name).unlink(missing_ok=True)
-
-

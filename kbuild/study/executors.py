@@ -14,9 +14,10 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Union
+from typing import Any, Protocol, TypeAlias
 
 from kbuild.errors import WorkError
 from kbuild.study.design import Trial
@@ -50,7 +51,7 @@ class Idle:
     """Nothing has happened for a moment: time to look at the clock and at Ctrl-C."""
 
 
-Event = Union[Began, Ended, Ready, Idle]
+Event: TypeAlias = "Began | Ended | Ready | Idle"
 
 
 class Pending:
@@ -125,7 +126,9 @@ class Processes:
                 if message is None and pending:
                     alive.append(self._start())
                 for idle in [one for one in alive if one.ready and one.trial is None]:
-                    yield from idle.next(pending, [one.arm for one in alive if one is not idle and one.arm and one.trial])
+                    yield from idle.next(
+                        pending, [one.arm for one in alive if one is not idle and one.arm and one.trial]
+                    )
         finally:
             for worker in alive:
                 worker.stop()
@@ -225,10 +228,8 @@ class _Worker:
         self.process.wait()
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream is not None:
-                try:
+                with suppress(OSError):
                     stream.close()
-                except OSError:
-                    pass
 
 
 def cores() -> int:

@@ -1,7 +1,7 @@
 """The figures of a study, each as SVG and as PNG. matplotlib is imported when the first one is drawn.
 
-They read without colour: arms differ in line style and marker too. `INK` is the colour of all text and lines that are no
-arm's, so that a page can put its own in its place.
+They read without colour: arms differ in line style and marker too. `INK` is the colour of all text and lines that are
+no arm's, so that a page can put its own in its place.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MOST_CURVES = 6
 
 
 def draw_figures(result: Analysis, records: dict[str, Record], folder: Path) -> dict[str, str]:
-    """Write the figures of a study; return name → SVG text of those there was something for. Empty without matplotlib."""
+    """Write the figures of a study; return name → SVG text of those that could be drawn."""
     try:
         import matplotlib
     except ImportError:
@@ -87,21 +87,27 @@ def _forest(result: Analysis) -> Any:
         return None
     figure = _figure(7.2, 1.1 + 0.36 * len(rows))
     axis = figure.add_subplot()
-    for at, (arm, found) in enumerate(reversed(rows)):
+    for at, (_, found) in enumerate(reversed(rows)):
         called = found.verdict in ("better", "worse")
         colour = COLOURS[0] if found.verdict == "better" else COLOURS[1] if found.verdict == "worse" else INK
         if found.low is not None and found.high is not None:
-            axis.plot([found.low, found.high], [at, at], color=colour, linewidth=2 if called else 1.2, solid_capstyle="butt")
+            axis.plot(
+                [found.low, found.high], [at, at], color=colour, linewidth=2 if called else 1.2, solid_capstyle="butt"
+            )
         marker = {"better": ">", "worse": "<"}.get(found.verdict, "o")
         marker = marker if design.direction == "max" or not called else {">": "<", "<": ">"}[marker]
-        axis.plot(found.difference, at, marker, color=colour, markerfacecolor=colour if called else "white", markersize=7)
+        axis.plot(
+            found.difference, at, marker, color=colour, markerfacecolor=colour if called else "white", markersize=7
+        )
         text = f"{number(found.difference, True)}  {found.verdict}"
         axis.annotate(text, (1.01, at), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=INK)
     axis.axvline(0, color=INK, linewidth=1)
     axis.set_yticks(range(len(rows)), [arm.label for arm, _ in reversed(rows)])
     axis.set_ylim(-0.7, len(rows) - 0.3)
     better = "right" if design.direction == "max" else "left"
-    axis.set_xlabel(f"difference in {design.metric} to {design.baseline} (better is to the {better}; line: {_percent(result)})")
+    axis.set_xlabel(
+        f"difference in {design.metric} to {design.baseline} (better is to the {better}; line: {_percent(result)})"
+    )
     _bare(axis)
     return figure
 
@@ -113,7 +119,9 @@ def _percent(result: Analysis) -> str:
 def _shown(result: Analysis) -> list[str]:
     """The arms whose curves are drawn."""
     metric, sign = result.design.metric, -1 if result.design.direction == "max" else 1
-    ranked = sorted(result.arms, key=lambda arm: (arm.label != result.design.baseline, sign * arm.mean.get(metric, math.inf)))
+    ranked = sorted(
+        result.arms, key=lambda arm: (arm.label != result.design.baseline, sign * arm.mean.get(metric, math.inf))
+    )
     chosen = {arm.label for arm in ranked[:_MOST_CURVES]}
     return [arm.label for arm in result.arms if arm.label in chosen]
 
@@ -168,7 +176,9 @@ def _values(result: Analysis, records: dict[str, Record]) -> Any:
     axis = figure.add_subplot()
     labels = [arm.label for arm in result.arms]
     for seed in result.design.seeds:
-        row = {record.arm: record.metrics[metric] for record in records.values() if record.seed == seed and record.finished}
+        row = {
+            record.arm: record.metrics[metric] for record in records.values() if record.seed == seed and record.finished
+        }
         values = [row.get(label, math.nan) for label in labels]
         axis.plot(range(len(labels)), values, color=INK, alpha=0.25, linewidth=0.8, marker="o", markersize=3)
     means = [arm.mean.get(metric, math.nan) for arm in result.arms]

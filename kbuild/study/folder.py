@@ -53,7 +53,9 @@ class Folder:
         try:
             return Design.from_yaml((self.path / MARKER).read_text(encoding="utf-8"))
         except OSError as error:
-            raise InputError(f"{self.path} is no study of kbuild: {MARKER} cannot be read ({error.strerror})") from error
+            raise InputError(
+                f"{self.path} is no study of kbuild: {MARKER} cannot be read ({error.strerror})"
+            ) from error
         except InputError as error:
             raise InputError(f"{self.path / MARKER} is {error}") from error
 
@@ -73,7 +75,7 @@ class Folder:
         spec = load_spec(self.path / "resolved.yaml", arm.ordering, arm.overrides)
         plan = plan_spec(spec)
         settings = train_settings(spec, design.epochs, design.batch_size)
-        if fingerprint(plan, settings) != arm.fingerprint:
+        if arm.fingerprint not in ("", fingerprint(plan, settings)):
             raise InputError(f"{self.path} was begun with another model under {arm.label}; start a new study")
         folder = self.path / str(self.command().get("data_folder", "."))
         return replace(spec, path=folder / "spec.yaml"), plan
@@ -92,7 +94,9 @@ def make_folder(name: str, run_dir: Path | None, overwrite: bool) -> Folder:
         if run_dir is None:
             stem = re.sub(r"[^\w.-]+", "_", name).strip("._") or "study"
             base = Path("runs") / f"{stem}-study-{datetime.now():%Y%m%d-%H%M%S}"
-            path = next(p for p in (base, *(base.with_name(f"{base.name}-{n}") for n in range(2, 1000))) if not p.exists())
+            path = next(
+                p for p in (base, *(base.with_name(f"{base.name}-{n}") for n in range(2, 1000))) if not p.exists()
+            )
             path.mkdir(parents=True)
             return Folder(path)
         if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):

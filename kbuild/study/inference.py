@@ -94,8 +94,8 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 def may_be_best(values: dict[str, np.ndarray], direction: str = "max", alpha: float = 0.05) -> tuple[str, ...]:
     """The arms that are not distinguishable from the best: the model confidence set of Hansen, Lunde & Nason 2011.
 
-    While a test rejects that all arms left are equal, the worst leaves. The test permutes the arms within each seed; its
-    statistic is the distance between the best mean and the worst. The set holds the best with probability 1 − alpha.
+    While a test rejects that all arms left are equal, the worst leaves. The test permutes the arms within each seed;
+    its statistic is the distance between the best mean and the worst. The set holds the best with probability 1−alpha.
 
     Args:
         values: arm → one value per seed; seeds with a NaN in any of the arms left are not looked at.

@@ -1,4 +1,4 @@
-"""What a study will cost and what it can detect, from a short measurement: a study of two arms, three seeds, two epochs."""
+"""What a study will cost and what it can detect, from a short measurement: two arms, three seeds, two epochs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from kbuild.errors import WorkError, listing
 from kbuild.plan.plan import Plan
 from kbuild.spec.model import Spec
 from kbuild.study.analyse import Comparison, analyse
@@ -72,7 +73,8 @@ def forecast(spec: Spec, design: Design, plans: dict[str, Plan], workers: int, s
     base = design.arm(design.baseline)
     other = next(arm for arm in design.distinct if arm.label != design.baseline)
     seeds = design.seeds[:SEEDS] if len(design.seeds) >= SEEDS else tuple(range(SEEDS))
-    short = replace(design, arms=(base, other), seeds=seeds, epochs=min(epochs, EPOCHS), notes=())
+    arms = (replace(base, fingerprint=""), replace(other, fingerprint=""))  # fewer epochs are another training
+    short = replace(design, arms=arms, seeds=seeds, epochs=min(epochs, EPOCHS), notes=())
     with tempfile.TemporaryDirectory(prefix="kbuild-pilot-") as place:
         folder = Folder(Path(place))
         folder.write(spec, short, [])
@@ -80,6 +82,10 @@ def forecast(spec: Spec, design: Design, plans: dict[str, Plan], workers: int, s
         records = execute(folder, short, workers=min(workers, 2), shown=shown)
         wall = time.perf_counter() - begun
     finished = [record for record in records.values() if record.finished]
+    if not finished:
+        raise WorkError(
+            f"no trial of the short measurement finished: {listing({one.reason: 0 for one in records.values()}, 3)}"
+        )
     per_trial, per_trace = _costs(finished, epochs - min(epochs, EPOCHS))
     start = max(0.0, wall - sum(record.seconds for record in finished) / min(workers, 2))
     busy = len(design.trials) * per_trial + max(len(design.distinct), workers) * per_trace
@@ -106,9 +112,7 @@ def forecast(spec: Spec, design: Design, plans: dict[str, Plan], workers: int, s
 
 
 def _costs(finished: list[Record], more: int) -> tuple[float, float]:
-    """Seconds of a trial with `more` epochs than the pilot's, and of the trace that an arm's first trial has beside it."""
-    if not finished:
-        return 0.0, 0.0
+    """Seconds of a trial with `more` epochs than the pilot's, and of the trace that comes before an arm's first."""
     later = [record.seconds for record in finished if not record.first]
     first = [record.seconds for record in finished if record.first]
     trial = statistics.median(later or first)
@@ -150,8 +154,8 @@ def text(design: Design, said: Forecast) -> str:
         lines.append("power: the pilot's differences have no spread; nothing can be said of what is detectable")
     else:
         lines.append(
-            f"pilot: {said.pilot_pairs} pairs after {said.pilot_epochs} epochs; their differences in {design.metric} have a "
-            f"standard deviation of {number(said.spread)} (95 % interval {number(said.spread_low)} to "
+            f"pilot: {said.pilot_pairs} pairs after {said.pilot_epochs} epochs; their differences in {design.metric} "
+            f"have a standard deviation of {number(said.spread)} (95 % interval {number(said.spread_low)} to "
             f"{number(said.spread_high)}; it mostly narrows as training goes on)"
         )
         count = len(design.seeds)

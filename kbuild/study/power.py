@@ -18,8 +18,8 @@ _MOST = 11
 def power(difference: float, spread: float, seeds: int, comparisons: int = 1, alpha: float = 0.05) -> float:
     """The probability that a difference is called, at the first step of Holm's correction.
 
-    With few pairs studies with normal differences are simulated and put to the exact test, whose p values come in coarse
-    steps; with more, the noncentral t distribution gives the power of the t test, which is the same by then.
+    With few pairs studies with normal differences are simulated and put to the exact test, whose p values come in
+    coarse steps; with more, the noncentral t distribution gives the power of the t test, which is the same by then.
 
     Args:
         difference: of the means, in the units of the metric.
@@ -41,10 +41,14 @@ def power(difference: float, spread: float, seeds: int, comparisons: int = 1, al
 
     shift = abs(difference) / spread * math.sqrt(seeds)
     limit = stats.t.ppf(1 - level / 2, seeds - 1)
-    return float(stats.nct.sf(limit, seeds - 1, shift) + stats.nct.cdf(-limit, seeds - 1, shift))
+    tails = (stats.nct.sf(limit, seeds - 1, shift), stats.nct.cdf(-limit, seeds - 1, shift))
+    # SciPy says NaN of a tail that is too small for it; the other one is 1 then.
+    return min(1.0, float(np.nansum(tails)))
 
 
-def detectable(spread: float, seeds: int, comparisons: int = 1, alpha: float = 0.05, wanted: float = 0.8) -> float | None:
+def detectable(
+    spread: float, seeds: int, comparisons: int = 1, alpha: float = 0.05, wanted: float = 0.8
+) -> float | None:
     """The smallest difference that is called with probability `wanted`; None where none ever is."""
     if seeds < fewest_seeds(comparisons, alpha):
         return None

@@ -1,6 +1,6 @@
 """What a person sees while a study runs: a live table on a terminal, a line per trial elsewhere, nothing when quiet.
 
-No figures of the arms are shown before the study is complete: whoever stops when the figures please measures the pleasure.
+No figures of the arms are shown before the study is complete: whoever stops when they please measures that.
 """
 
 from __future__ import annotations

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from importlib import resources
-
 from typing import Any
 
 from kbuild import __version__
@@ -72,7 +71,8 @@ def _data(folder: Folder, result: Analysis, pages: list[ArmPage]) -> dict[str, A
     """`results.json`: no times, no paths, the same bytes for the same trials."""
     data = {"kbuild": __version__, "versions": _versions(folder), **result.to_dict()}
     data["lint"] = {
-        page.arm.label: [dict(zip(("rule", "level", "message"), one, strict=True)) for one in page.findings] for page in pages
+        page.arm.label: [dict(zip(("rule", "level", "message"), one, strict=True)) for one in page.findings]
+        for page in pages
     }
     return dict(finite(data))
 
@@ -119,8 +119,8 @@ def table_rows(result: Analysis) -> tuple[list[str], list[list[str]]]:
     same = f"test_{design.metric.removeprefix('val_')}"
     tests = [same] if same in tests else tests[:1]
     losses = [name for name in ("val_loss",) if name in result.metrics and name != design.metric]
-    head = ["policy", "order", "trials", design.metric, "difference", "interval", "p (Holm)", "P(better)", "verdict"]
-    head += ["may be best", "epochs to target", *losses, *tests]
+    head = ["policy", design.metric, "difference", "interval", "p (Holm)", "P(better)", "verdict", "may be best"]
+    head += ["epochs to target", *losses, *tests, "trials"]
     rows = []
     for arm in result.arms:
         found = arm.against.get(design.metric)
@@ -131,8 +131,8 @@ def table_rows(result: Analysis) -> tuple[list[str], list[list[str]]]:
             told = [number(found.difference, True), interval, p_text(found.p_holm), share, found.verdict]
         counts = ", ".join(f"{count} {state}" for state, count in arm.counts.items())
         best = {None: "-", True: "yes", False: "no"}[arm.may_be_best]
-        rows.append([arm.label, arm.order, counts, _spread(arm, design.metric), *told, best, _epochs(arm)])
-        rows[-1] += [_spread(arm, name) for name in (*losses, *tests)]
+        rows.append([arm.label, _spread(arm, design.metric), *told, best, _epochs(arm)])
+        rows[-1] += [*(_spread(arm, name) for name in (*losses, *tests)), counts]
     return head, rows
 
 
@@ -167,7 +167,10 @@ def facts(folder: Folder, result: Analysis, records: dict[str, Record]) -> list[
 
 
 def _training(design: Design) -> str:
-    given = [f"{design.epochs} epochs" if design.epochs else "", f"batch size {design.batch_size}" if design.batch_size else ""]
+    given = [
+        f"{design.epochs} epochs" if design.epochs else "",
+        f"batch size {design.batch_size}" if design.batch_size else "",
+    ]
     return ", ".join(filter(None, given)) or "as the spec says"
 
 
@@ -213,7 +216,9 @@ def _html(
     import jinja2
 
     text = resources.files("kbuild.study").joinpath("report.html.j2").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
     head, rows = table_rows(result)
     return environment.from_string(text).render(
         result=result,
@@ -223,21 +228,21 @@ def _html(
         pages=pages,
         failures=[record for record in records.values() if not record.finished],
         facts=facts(folder, result, records),
-        figures=[(name, _CAPTIONS[name], inline(svg)) for name, svg in figures.items()],
+        figures=[(name, _CAPTIONS[name], inline(svg, name)) for name, svg in figures.items()],
         commands=reproduce(folder, result.design),
     )
 
 
-def inline(svg: str) -> str:
-    """An SVG for the inside of a page: no XML head, as wide as there is room, ink in the colour of the page's text."""
+def inline(svg: str, name: str) -> str:
+    """An SVG for the inside of a page: no XML head, as wide as there is room, ink in the colour of the page's text, and
+    identifiers that begin with `name`, for a page holds several."""
     body = svg[svg.index("<svg") :]
     width = re.search(r'width="([\d.]+)pt"', body)
     body = re.sub(r' (width|height)="[\d.]+pt"', "", body, count=2)
     style = f"max-width:{float(width[1]) * 4 / 3:.0f}px" if width else ""
     body = body.replace("<svg ", f'<svg style="{style}" aria-hidden="true" ', 1)
+    body = re.sub(r'( id="| xlink:href="#|url\(#)', rf"\g<1>{name}-", body)
     return body.replace(INK, "currentColor").replace("fill: #ffffff", "fill: var(--paper)")
-
-
 
 
 def results_of(folder: Folder) -> dict[str, Any]:
@@ -250,7 +255,7 @@ def results_of(folder: Folder) -> dict[str, Any]:
 def summary(folder: Folder, result: Analysis) -> str:
     """What the terminal shows: the table in short, the verdict, where the report is."""
     head, rows = table_rows(result)
-    kept = [at for at, name in enumerate(head) if name not in ("order", "P(better)", "may be best", "epochs to target")]
+    kept = [at for at, name in enumerate(head) if name not in ("P(better)", "may be best", "epochs to target")]
     table = [[row[at] for at in kept] for row in (head, *rows)]
     widths = [max(len(row[at]) for row in table) for at in range(len(kept))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in table]

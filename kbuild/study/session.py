@@ -99,6 +99,8 @@ class Session:
             on_epoch=lambda _: times.append(time.perf_counter()),
         )
         progress = self._trainer.run()
+        if settings.recalibrate:
+            recalibrate(loop.model, data.train.x)
         measured = {"val_": self._places.validation, "test_": self._places.test}
         metrics = {
             prefix + name: value

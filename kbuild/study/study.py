@@ -10,7 +10,8 @@ from kbuild.errors import InputError, WorkError, listing
 from kbuild.plan.plan import Plan
 from kbuild.spec.model import Spec
 from kbuild.study.analyse import Analysis, require_scipy
-from kbuild.study.design import Asked, Design, make_design
+from kbuild.study.asked import Asked, make_design
+from kbuild.study.design import Design
 from kbuild.study.execute import clear, execute
 from kbuild.study.executors import Executor, cores
 from kbuild.study.folder import Folder, check_same, make_folder, open_folder

@@ -18,7 +18,7 @@ class Epochs:
     Attributes:
         reached, trials: of how many trials.
         median: of Kaplan & Meier 1958; None where fewer than half reached it.
-        p: of the log-rank test against the baseline, uncorrected and blind to the pairing; None for the baseline itself.
+        p: of the log-rank test against the baseline, uncorrected and blind to the pairing; None for the baseline.
     """
 
     reached: int
@@ -49,8 +49,10 @@ def first_epoch(curve: list[float], target: float, direction: str) -> int | None
 
 
 def epochs_to_target(design: Design, records: dict[str, Record], target: float | None) -> dict[str, Epochs]:
-    """Arm → how fast it reaches the target. A trial that does not is censored at its last epoch, or at the last epoch of
-    any trial if it diverged: it never will."""
+    """Arm → how fast it reaches the target.
+
+    A trial that does not is censored at its last epoch, or at the longest trial's last if it diverged: it never will.
+    """
     if target is None:
         return {}
     longest = max((len(_curve(record, design.metric)) for record in records.values()), default=0)
@@ -61,7 +63,9 @@ def epochs_to_target(design: Design, records: dict[str, Record], target: float |
             found = first_epoch(curve, target, design.direction)
             last = longest if record.state == "diverged" else len(curve)
             times[record.arm].append((found or max(last, 1), found is None))
-    return {arm: _estimate(rows, None if arm == design.baseline else times[design.baseline]) for arm, rows in times.items()}
+    return {
+        arm: _estimate(rows, None if arm == design.baseline else times[design.baseline]) for arm, rows in times.items()
+    }
 
 
 def _estimate(rows: list[tuple[int, bool]], base: list[tuple[int, bool]] | None) -> Epochs:
@@ -81,7 +85,7 @@ def _estimate(rows: list[tuple[int, bool]], base: list[tuple[int, bool]] | None)
     return Epochs(reached, len(rows), median, p)
 
 
-def _censored(rows: list[tuple[int, bool]]):  # type: ignore[no-untyped-def]
+def _censored(rows: list[tuple[int, bool]]):
     from scipy import stats
 
     times, censored = zip(*rows, strict=True)

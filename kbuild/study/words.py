@@ -69,9 +69,10 @@ def verdict(result: Analysis) -> str:
     if result.too_few:
         pairs = min((one.pairs for one in found.values()), default=0)
         fewest = fewest_seeds(design.comparisons, design.alpha)
+        tests = f"{design.comparisons} comparison{'s' * (design.comparisons != 1)}"
         return (
             f"{SCOPE[0].upper()}{SCOPE[1:]}: too few seeds to say which order is better. With {pairs} "
-            f"pair{'s' * (pairs != 1)} and {design.comparisons} comparison{'s' * (design.comparisons != 1)} no difference, "
+            f"pair{'s' * (pairs != 1)} and {tests} no difference, "
             f"however large, can reach p < {design.alpha:g}; {fewest} are the fewest that can."
         )
     parts = []

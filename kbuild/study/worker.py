@@ -1,7 +1,7 @@
 """A worker process: loads TensorFlow once, then takes trials, one line of JSON each, until its input ends.
 
-`python -m kbuild.study.worker DIRECTORY THREADS` reads `{"trial": ID, "attempt": 1}` lines and answers `{"ready": ...}` once
-and `{"record": ...}` per trial. A finished trial is on disk before it is announced, so a parent that is killed loses none.
+`python -m kbuild.study.worker DIRECTORY THREADS` reads `{"trial": ID, "attempt": 1}` lines and answers `{"ready": ...}`
+once and `{"record": ...}` per trial. A finished trial is on disk before it is announced, so a killed parent loses none.
 When the parent is gone the worker ends at once: its input closes.
 """
 
@@ -16,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
-from kbuild.study.design import Trial
 from kbuild.study.folder import open_folder
 from kbuild.study.record import Record, failed, write_record
 from kbuild.train.files import finite

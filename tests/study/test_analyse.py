@@ -10,7 +10,7 @@ import pytest
 from kbuild.study.analyse import analyse, compare, decide
 from kbuild.study.design import Arm, Design, fewest_seeds
 from kbuild.study.inference import holm, may_be_best, sign_flip, t_interval
-from kbuild.study.power import power
+from kbuild.study.power import detectable, power
 from kbuild.study.record import Record
 from kbuild.study.survival import epochs_to_target
 
@@ -119,7 +119,10 @@ def test_too_few_seeds_name_no_winner_however_large_the_difference(seeds, arms):
 
 
 def test_six_pairs_suffice_for_one_comparison():
-    values = {"base": np.array([0.9, 0.91, 0.92, 0.9, 0.89, 0.93]), "other": np.array([0.94, 0.95, 0.95, 0.93, 0.94, 0.96])}
+    values = {
+        "base": np.array([0.9, 0.91, 0.92, 0.9, 0.89, 0.93]),
+        "other": np.array([0.94, 0.95, 0.95, 0.93, 0.94, 0.96]),
+    }
     result = analyse(*study(values))
     assert result.arm("other").against["val_accuracy"].verdict == "better"
     assert "other is better than base" in result.verdict and "or this model and data" in result.verdict
@@ -168,3 +171,11 @@ def test_epochs_to_a_target_count_those_that_never_reach_it():
     assert (found["base"].reached, found["base"].median) == (4, 2.0)
     assert (found["other"].reached, found["other"].median) == (0, None)
     assert found["other"].p is not None and found["other"].p < 0.05
+
+
+def test_more_seeds_detect_smaller_differences():
+    found = [detectable(1.0, seeds, 2) for seeds in (6, 7, 10, 20, 40, 200)]
+    assert found[0] is None
+    assert found[1:] == sorted(found[1:], reverse=True) and found[-1] == pytest.approx(
+        3.08 / math.sqrt(200), rel=0.05
+    )  # z(1 - 0.025/2) + z(0.8)

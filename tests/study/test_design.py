@@ -1,0 +1,111 @@
+"""What is compared: arms, the baseline, the grid, orders that are the same model."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from kbuild.errors import InputError
+from kbuild.policy import POLICIES
+from kbuild.study.asked import Asked, make_design, read_seeds
+from kbuild.study.design import Design
+
+
+def design(path, **asked):
+    return make_design(path, Asked(**asked))[1]
+
+
+def test_the_spec_s_own_ordering_is_the_baseline_though_nobody_names_it(spec_path):
+    made = design(spec_path, orderings=("W-A", "W-A-D-N"))
+    assert [arm.label for arm in made.arms] == ["W-N-A-D", "W-A", "W-A-D-N"]
+    assert made.baseline == "W-N-A-D" and made.comparisons == 2 and len(made.trials) == 30
+    assert (made.metric, made.direction) == ("val_accuracy", "max")
+
+
+def test_a_policy_that_is_the_spec_s_own_model_is_the_baseline(spec_path):
+    made = design(spec_path, orderings=("W-A", "conventional"))
+    assert made.baseline == "conventional" and [arm.label for arm in made.arms] == ["W-A", "conventional"]
+
+
+def test_orders_that_are_the_same_model_run_once(spec_path):
+    made = design(spec_path, orderings=("W-A", "plain", "dropout-only", "W-A-D"), settings=("ordering.dropout.rate=0",))
+    assert {arm.label: arm.same_as for arm in made.arms} == {
+        "W-N-A-D": None, "W-A": None, "plain": "W-A", "dropout-only": "W-A", "W-A-D": "W-A",
+    }  # fmt: skip
+    assert len(made.distinct) == 2 and "W-A-D (W-A-D) is the same model as W-A (W-A) here: run once" in made.notes
+
+
+def test_dropout_and_a_relu_commute_and_that_is_told(spec_path):
+    made = design(spec_path, orderings=("W-N-A-D", "W-N-D-A"))
+    assert len(made.distinct) == 2
+    assert any("compute the same function" in note for note in made.notes)
+
+
+def test_all_is_every_named_policy(spec_path):
+    made = design(spec_path, orderings=("all",), seeds=(0,))
+    assert [arm.label for arm in made.arms] == [policy.name for policy in POLICIES]
+
+
+def test_a_grid_multiplies_the_arms_and_its_first_point_is_the_baseline_s(spec_path):
+    made = design(spec_path, orderings=("W-N-A-D", "W-A-D"), grid=("ordering.dropout.rate=0.1,0.3",))
+    assert [arm.label for arm in made.arms] == [
+        "W-N-A-D rate=0.1", "W-N-A-D rate=0.3", "W-A-D rate=0.1", "W-A-D rate=0.3",
+    ]  # fmt: skip
+    assert made.baseline == "W-N-A-D rate=0.1"
+    assert design(spec_path, grid=("ordering.dropout.rate=0.1,0.3",), baseline="W-N-A-D rate=0.3").baseline.endswith(
+        "0.3"
+    )
+
+
+def test_a_grid_over_a_training_setting_makes_different_arms(spec_path):
+    made = design(spec_path, grid=("train.batch_size=50,100",))
+    assert len(made.distinct) == 2
+
+
+def test_the_design_survives_its_file(spec_path):
+    made = design(spec_path, orderings=("W-A", "plain"), grid=("ordering.dropout.rate=0.1,0.3",), epochs=3, target=0.5)
+    assert Design.from_yaml(made.to_yaml()) == made
+    assert yaml.safe_load(made.to_yaml())["kbuild_study"] == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({}, "there is nothing to compare with W-N-A-D"),
+        ({"orderings": ("conventional",)}, "nothing to compare with conventional"),
+        ({"orderings": ("conventonal",)}, "did you mean 'conventional'?"),
+        ({"orderings": ("W-A",), "baseline": "w-a"}, "write W-A"),
+        (
+            {"orderings": ("W-A",), "metric": "test_accuracy"},
+            "for example val_accuracy; test data are reported, never used",
+        ),
+        ({"orderings": ("W-A",), "direction": "up"}, "--direction is one of max, min"),
+        ({"orderings": ("W-A",), "grid": ("rate",)}, "--grid takes KEY=VALUE,VALUE"),
+        ({"orderings": ("W-A",), "alpha": 5.0}, "--alpha is a rate"),
+        ({"orderings": ("W-A",), "seeds": (1, 1)}, "--seeds"),
+        ({"orderings": ("W-A",), "settings": ("train.validation=0",)}, "leave test data for the end"),
+        ({"orderings": ("W-A",), "grid": ("layers.2.Dense.units=x",)}, "(under W-A units=x)"),
+    ],
+)
+def test_a_question_that_cannot_be_asked_is_refused(spec_path, asked, says):
+    with pytest.raises(InputError, match=re.escape(says)) as caught:
+        design(spec_path, **asked)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "a", "1,b"])
+def test_seeds_that_are_none_are_refused(text):
+    with pytest.raises(InputError, match="--seeds"):
+        read_seeds(text)
+
+
+def test_designing_and_analysing_need_no_tensorflow():
+    code = (
+        "import sys, kbuild.study.study, kbuild.study.report, kbuild.cli.study; "
+        "bad = {*'tensorflow keras matplotlib scipy jinja2'.split()} & {*sys.modules}; sys.exit(str(bad) if bad else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

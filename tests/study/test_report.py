@@ -1,0 +1,127 @@
+"""The report: whole, in step with the trials, made again at any time."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from kbuild.errors import InputError
+from kbuild.study.execute import execute
+from kbuild.study.record import failed, read_records, write_record
+from kbuild.study.report import make_report
+
+pytest.importorskip("scipy")
+pytest.importorskip("jinja2")
+
+
+@pytest.fixture
+def finished(begun, fake):
+    folder, design = begun(orderings=("W-N-A-D", "W-A", "W-A-D-N", "plain"), seeds=tuple(range(8)))
+    execute(folder, design, fake(folder, 2))
+    return folder, design
+
+
+class Page(HTMLParser):
+    """Tags that are open, and what leads out of the page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.links, self.tags = [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        if tag not in ("meta", "br", "img", "link"):
+            self.open.append(tag)
+        self.links += [
+            value for name, value in attributes if name in ("src", "href") and not (value or "").startswith("#")
+        ]
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_files_of_a_study(finished):
+    folder, design = finished
+    result = make_report(folder)
+    names = {path.relative_to(folder.path).as_posix() for path in folder.path.rglob("*") if path.is_file()}
+    assert {"study.yaml", "spec.yaml", "results.csv", "results.json", "report.html", "report.md"} <= names
+    assert {f"trials/{trial.id}.json" for trial in design.trials} <= names
+    said = json.loads((folder.path / "results.json").read_text())
+    assert said["verdict"] == result.verdict and "for this model and data" in said["sentences"][0]
+    assert [arm["label"] for arm in said["arms"]] == ["W-N-A-D", "W-A", "W-A-D-N"]
+
+
+def test_the_page_stands_alone(finished):
+    folder, design = finished
+    make_report(folder)
+    text = (folder.path / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == [] and page.links == [] and "script" not in page.tags
+    for part in (
+        design.baseline,
+        "dropout-before-norm",
+        "prefers-color-scheme: dark",
+        "@media print",
+        "kbuild study spec.yaml",
+    ):
+        assert part in text
+    assert "same model as W-A" in text and "--policies W-N-A-D,W-A,W-A-D-N,plain" in text
+
+
+def test_figures_are_drawn_and_take_the_colour_of_the_page(finished):
+    pytest.importorskip("matplotlib")
+    folder, _ = finished
+    make_report(folder)
+    for name in ("differences", "curves", "values"):
+        assert (folder.path / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "<svg" in (folder.path / "figures" / f"{name}.svg").read_text()
+    text = (folder.path / "report.html").read_text(encoding="utf-8")
+    assert (
+        Page(text).tags.count("svg") == 3 and "currentColor" in text and "#1a1b1c;" not in text.split("</style>", 1)[1]
+    )
+    identifiers = re.findall(r'\bid="([^"]+)"', text)
+    assert len(identifiers) == len(set(identifiers))
+    assert set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', text)) <= {(n, "") for n in identifiers} | {
+        ("", n) for n in identifiers
+    }
+
+
+def test_it_is_made_again_to_the_same_bytes(finished):
+    folder, _ = finished
+    make_report(folder)
+    names = ("results.json", "results.csv", "report.html", "report.md", "figures/curves.svg")
+    before = [(folder.path / name).read_bytes() for name in names]
+    for name in names[:-1]:
+        (folder.path / name).unlink()
+    make_report(folder)
+    assert [(folder.path / name).read_bytes() for name in names] == before
+
+
+def test_failed_trials_are_told_and_counted(finished):
+    folder, design = finished
+    trial = design.trials[-1]
+    write_record(folder.path, failed(trial, "diverged", "the loss became <not a number>"))
+    make_report(folder)
+    assert "the loss became &lt;not a number&gt;" in (folder.path / "report.html").read_text(encoding="utf-8")
+    assert "1 diverged" in (folder.path / "report.md").read_text(encoding="utf-8")
+    assert "diverged" in (folder.path / "results.csv").read_text(encoding="utf-8")
+
+
+def test_an_unfinished_study_is_reported_as_far_as_it_is(finished):
+    folder, design = finished
+    for trial in design.trials[10:]:
+        (folder.path / "trials" / f"{trial.id}.json").unlink()
+    assert "too few seeds" in make_report(folder).verdict
+    assert "6 not run" in (folder.path / "report.md").read_text(encoding="utf-8")
+    for name in read_records(folder.path, design):
+        (folder.path / "trials" / f"{name}.json").unlink()
+    with pytest.raises(InputError, match="no finished trial"):
+        make_report(folder)

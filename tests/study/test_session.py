@@ -1,0 +1,105 @@
+"""A second seed on a traced model gives the bytes that a fresh process gives."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kbuild.plan.pipeline import compile_spec
+from kbuild.study.design import Trial
+from kbuild.study.session import Session
+from kbuild.train.run import train, train_settings
+
+#: All that draws random numbers or keeps a state: initializers, dropout, BN, augmentation, a schedule, early stopping.
+FULL = """\
+name: full
+input: {shape: [8, 8, 1]}
+ordering: {order: W-N-A-D, dropout: 0.2}
+layers:
+  - Rescaling: 0.0625
+  - Conv2D: {filters: 4, kernel_size: 3, activation: relu, kernel_initializer: he_uniform}
+  - Flatten
+  - Dense: {units: 16, activation: elu}
+  - GaussianNoise: 0.05
+  - {Dense: 10, name: out}
+train:
+  data: digits
+  loss: sparse_categorical_crossentropy
+  metrics: [accuracy]
+  optimizer: {Adam: {learning_rate: {CosineDecay: {initial_learning_rate: 0.01, decay_steps: 50}}}}
+  augment: [{RandomTranslation: {height_factor: 0.1, width_factor: 0.1}}]
+  callbacks: [{EarlyStopping: {patience: 1, restore_best_weights: true}}, TensorBoard]
+  class_weight: {0: 2.0}
+  epochs: 3
+  batch_size: 200
+"""
+
+
+def session(path, **changes) -> Session:
+    spec, plan = compile_spec(path)
+    return Session(spec, plan, replace(train_settings(spec), **changes))
+
+
+def run(on: Session, seed: int) -> Any:
+    record = on.run(Trial("arm", "arm", seed))
+    assert record.finished, record.reason
+    return record
+
+
+def same_bytes(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
+    return [value.tobytes() for value in one] == [value.tobytes() for value in other]
+
+
+@pytest.fixture
+def full(tmp_path):
+    path = tmp_path / "full.yaml"
+    path.write_text(FULL, encoding="utf-8")
+    return path
+
+
+def test_a_seed_on_a_used_model_gives_the_bytes_of_a_new_one(full):
+    used, new = session(full), session(full)
+    run(used, 0)
+    late, fresh = run(used, 5), run(new, 5)
+    assert late.metrics == fresh.metrics and late.history == fresh.history and late.first is False
+    assert same_bytes(used.variables, new.variables)
+    assert not same_bytes(used.variables, before_and_after(used, 6))
+
+
+def before_and_after(on: Session, seed: int) -> list[np.ndarray]:
+    run(on, seed)
+    return on.variables
+
+
+@pytest.mark.slow
+def test_a_trial_measures_what_kbuild_train_measures(spec_path, tmp_path):
+    on = session(spec_path)
+    run(on, 1)
+    record = run(on, 4)
+    spec, plan = compile_spec(spec_path)
+    trained = train(spec, plan, seed=4, run_dir=tmp_path / "run", quiet=True)
+    assert record.metrics["val_accuracy"] == trained.metrics["validation"]["accuracy"]
+    assert record.metrics["val_loss"] == pytest.approx(trained.metrics["validation"]["loss"], rel=1e-6)
+    assert record.metrics["test_accuracy"] == trained.metrics["test"]["accuracy"]
+
+
+def test_a_divergence_is_a_record_and_leaves_the_next_seed_as_it_is(spec_path):
+    calm = run(session(spec_path), 1)
+    on = session(spec_path)
+    assert on.run(Trial("arm", "arm", 0)).finished
+    ready = on._ready
+
+    def poisoned(*words):
+        loop = ready(*words)
+        loop.model.trainable_variables[0].assign(np.full(loop.model.trainable_variables[0].shape, math.nan))
+        return loop
+
+    on._ready = poisoned
+    record = on.run(Trial("arm", "arm", 1))
+    assert record.state == "diverged" and "NaN" in record.reason
+    on._ready = ready
+    assert run(on, 1).metrics == calm.metrics
