@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn, Optional
 import typer
 
 from kbuild import __version__
-from kbuild.cli import code, compare, export, inspect, lint, models, start, study, work
+from kbuild.cli import code, compare, diagnose, export, inspect, lint, models, start, study, work
 from kbuild.errors import KbuildError
 
 INTERRUPTED = 130
@@ -56,6 +56,7 @@ for _command in (
     work.evaluate,
     work.predict,
     export.export,
+    diagnose.diagnose,
     start.init,
     start.doctor,
 ):

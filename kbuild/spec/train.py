@@ -65,6 +65,7 @@ class TrainSettings:
         class_weight: class → weight of its examples in the loss.
         precision: a Keras dtype policy.
         augment: layers applied to the inputs while training only.
+        recalibrate: whether the statistics of batch normalization are taken anew from the training data at the end.
     """
 
     data: DataSettings
@@ -78,6 +79,7 @@ class TrainSettings:
     seed: int = 0
     shuffle: bool = True
     deterministic: bool = False
+    recalibrate: bool = False
     precision: str = "float32"
     augment: tuple[Chosen, ...] = ()
     class_weight: dict[int, float] | None = None
@@ -249,6 +251,7 @@ _KEYS: dict[str, Callable[[str, Node, list[Problem]], Any]] = {
     "seed": _whole(0, 2**31 - 1),
     "shuffle": _flag,
     "deterministic": _flag,
+    "recalibrate": _flag,
     "precision": _precision,
     "augment": _augment,
     "class_weight": _class_weight,

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from kbuild.diagnose.statistics import recalibrate
 from kbuild.plan.plan import Plan
 from kbuild.spec.model import Spec
 from kbuild.spec.train import TrainSettings

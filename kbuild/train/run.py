@@ -247,6 +247,8 @@ def _work(run: RunDir, plan: Plan, prepared: Prepared, display: Silent, status: 
         )
         progress = trainer.run()
         status.best = {"epoch": progress.best_epoch, trainer.watched: progress.best}
+        if settings.recalibrate:
+            _recalibrate(run, model, data)
         for split_name, split in data.splits.items():
             status.metrics[split_name] = loop.evaluate(split)
             run.log(f"{split_name}: {shown(status.metrics[split_name])}")
@@ -271,6 +273,14 @@ def _work(run: RunDir, plan: Plan, prepared: Prepared, display: Silent, status: 
         status.best,
         timer.rate,
     )
+
+
+def _recalibrate(run: RunDir, model: Any, data: Data) -> None:
+    """The statistics of batch normalization anew, over the training data alone; checkpoints keep the moving ones."""
+    from kbuild.diagnose.statistics import recalibrate
+
+    names = recalibrate(model, data.train.x)
+    run.log(f"recalibrated {len(names)} batch normalizations over {data.train.rows:,} training examples")
 
 
 def _curves(run: RunDir, plan: Plan, history: list[dict[str, float]], best: int | None) -> None:
