@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kbuild.cli import options
+from kbuild.cli import complete, options
 from kbuild.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,14 +34,23 @@ class Level(str, enum.Enum):
 def lint(
     sources: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="SPEC|RUN|MODEL.keras...", help="What to check.", show_default=False),
+        typer.Argument(
+            metavar="SPEC|RUN|MODEL.keras...",
+            help="What to check.",
+            show_default=False,
+            autocompletion=complete.subjects,
+        ),
     ] = None,
     ordering: options.Ordering = None,
     set_: options.Set = None,
     format_: Annotated[Format, typer.Option("--format", "-f", help="How to print the findings.")] = Format.text,
-    select: Annotated[list[str] | None, typer.Option(metavar="RULE,...", help="Only these rules. Repeatable.")] = None,
+    select: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RULE,...", help="Only these rules. Repeatable.", autocompletion=complete.rules),
+    ] = None,
     ignore: Annotated[
-        list[str] | None, typer.Option(metavar="RULE,...", help="All but these rules. Repeatable.")
+        list[str] | None,
+        typer.Option(metavar="RULE,...", help="All but these rules. Repeatable.", autocompletion=complete.rules),
     ] = None,
     level: Annotated[Level, typer.Option(help="The mildest findings to show.")] = Level.info,
     strict: Annotated[
@@ -49,7 +58,10 @@ def lint(
     ] = False,
     fix: Annotated[bool, typer.Option("--fix", help="Make the safe changes in the specs.")] = False,
     diff: Annotated[bool, typer.Option("--diff", help="Show the changes of --fix, and make none.")] = False,
-    explain: Annotated[str | None, typer.Option(metavar="RULE", help="Explain a rule; `all` lists them.")] = None,
+    explain: Annotated[
+        str | None,
+        typer.Option(metavar="RULE", help="Explain a rule; `all` lists them.", autocompletion=complete.explainable),
+    ] = None,
     debug: options.Debug = False,
 ) -> None:
     """Check where normalization, activation and dropout stand. Exits with 1 from a warning on, 2 if unreadable.

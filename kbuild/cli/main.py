@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn, Optional
 import typer
 
 from kbuild import __version__
-from kbuild.cli import code, compare, diagnose, export, inspect, lint, models, start, study, work
+from kbuild.cli import code, compare, export, inspect, lint, models, schema, start, study, work
 from kbuild.errors import KbuildError
 
 INTERRUPTED = 130
@@ -43,6 +43,9 @@ def _options(
     pass
 
 
+#: Commands that do something without an argument; the others show their help.
+_ALONE = (inspect.policies, schema.schema, start.init, start.doctor)
+
 for _command in (
     work.train,
     inspect.summarize,
@@ -56,12 +59,12 @@ for _command in (
     work.evaluate,
     work.predict,
     export.export,
-    diagnose.diagnose,
+    schema.schema,
     start.init,
     start.doctor,
 ):
     _name = _command.__name__.rstrip("_")
-    app.command(_name, no_args_is_help=_command not in (inspect.policies, start.init, start.doctor))(_command)
+    app.command(_name, no_args_is_help=_command not in _ALONE)(_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -7,15 +7,31 @@ from typing import Annotated, Optional
 
 import typer
 
-Spec = Annotated[Path, typer.Argument(metavar="SPEC", help="The YAML spec.", show_default=False)]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False)]
+from kbuild.cli import complete
+
+Spec = Annotated[
+    Path, typer.Argument(metavar="SPEC", help="The YAML spec.", show_default=False, autocompletion=complete.specs)
+]
+Run = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False, autocompletion=complete.runs)
+]
 Ordering = Annotated[
     Optional[str],
-    typer.Option("--ordering", metavar="P", help="A policy's name or an order such as W-A-D-N, instead of the spec's."),
+    typer.Option(
+        "--ordering",
+        metavar="P",
+        help="A policy's name or an order such as W-A-D-N, instead of the spec's.",
+        autocompletion=complete.orderings,
+    ),
 ]
 Set = Annotated[
     Optional[list[str]],
-    typer.Option("--set", metavar="A.B=C", help="Override a value of the spec, e.g. vars.width=64. Repeatable."),
+    typer.Option(
+        "--set",
+        metavar="A.B=C",
+        help="Override a value of the spec, e.g. vars.width=64. Repeatable.",
+        autocompletion=complete.settings,
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable result.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no notes.")]
