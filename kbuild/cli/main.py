@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn, Optional
 import typer
 
 from kbuild import __version__
-from kbuild.cli import code, compare, export, inspect, lint, models, schema, start, study, work
+from kbuild.cli import code, compare, diagnose, export, inspect, lint, models, schema, start, study, work
 from kbuild.errors import KbuildError
 
 INTERRUPTED = 130
@@ -59,6 +59,7 @@ for _command in (
     work.evaluate,
     work.predict,
     export.export,
+    diagnose.diagnose,
     schema.schema,
     start.init,
     start.doctor,
