@@ -8,6 +8,7 @@ regularizer, wrapped layer, ...) is written the way Keras serializes it:
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -227,6 +228,11 @@ class Plan:
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=1)
+
+    def _repr_html_(self) -> str:
+        """The drawing of `kbuild summarize --format html`, for a notebook."""
+        # By name: the plan knows nothing of how it is shown.
+        return str(importlib.import_module("kbuild.show.html").fragment(self))
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Plan:

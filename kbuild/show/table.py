@@ -46,9 +46,9 @@ def show(plan: Plan, console: Console) -> None:
     console.print(_headline(plan), soft_wrap=True)
     console.print()
     console.print(_units(plan))
-    legend = _legend(plan)
-    if legend:
-        console.print(Text(legend, style="dim"))
+    said = legend(plan)
+    if said:
+        console.print(Text(said, style="dim"))
     console.print(_layers(plan))
     for note in plan.notes:
         console.print(Text(f"note: {note}"), soft_wrap=True)
@@ -100,7 +100,8 @@ def remarks(unit: PlannedUnit) -> Iterable[str]:
             yield f"{' '.join(letters)}: {reason}"
 
 
-def _legend(plan: Plan) -> str:
+def legend(plan: Plan) -> str:
+    """What the brackets in the drawn orders mean, those that are there."""
     drawn = "".join(drawn_order(unit) for unit in plan.units)
     words = (("(", "(X) elided: its layer is disabled"), ("[", "[X] dropped at an edge"), ("{", "{X} stands elsewhere"))
     return "  ".join(text for mark, text in words if mark in drawn)
@@ -122,7 +123,7 @@ def _layers(plan: Plan) -> Table:
 
 
 def why(plan: Plan, layer: PlannedLayer) -> str:
-    """Why a layer stands where it does, what it reads if not the layer above it, and what is said of bias and folding."""
+    """Why a layer stands where it does, what it reads if not the layer above it, and what bias and folding come to."""
     parts = [layer.because]
     if len(layer.inputs) > 1 or (layer.inputs and not _above(plan, layer)):
         parts.append(f"reads {', '.join(layer.inputs)}")
