@@ -10,7 +10,7 @@ import numpy as np
 
 from kbuild.diagnose.modes import evaluate
 from kbuild.diagnose.predicted import Predicted, predict
-from kbuild.diagnose.statistics import Array, Moments, batch_norms, input_moments, measure, recalibrate
+from kbuild.diagnose.statistics import SILENT, Array, Moments, batch_norms, input_moments, measure, recalibrate
 from kbuild.errors import InputError
 from kbuild.lint.view import View
 from kbuild.plan.plan import Plan
@@ -18,8 +18,6 @@ from kbuild.train.data.arrays import Data, Split
 
 #: A γ below this share of the layer's largest is near zero: its channel hardly counts.
 NEAR_ZERO = 0.01
-#: A channel whose variance is below this in one of the statistics carries nothing, and no ratio is taken of it.
-SILENT = 1e-8
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from kbuild.diagnose.statistics import SILENT
 from kbuild.diagnose.table import COLUMNS, metric_rows, rows
 from kbuild.diagnose.words import paragraph
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
 #: Channels drawn per plot; of more, some are taken, evenly spread over the sorted ones.
 DRAWN = 200
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 200, 56, 24, 10
+#: Powers of two above and below 1 that a plot shows at most.
+REACH = 3
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 220, 40, 24, 10
 
 STYLE = """
 :root { --ink: #1f2430; --dim: #687085; --paper: #ffffff; --line: #d5d9e2; --moving: #7a8296; --real: #c2410c;
@@ -53,11 +56,11 @@ def render(found: Diagnosis) -> str:
 <p>{escape(paragraph(found))}</p>
 {_table([COLUMNS, *rows(found)])}
 {_table(metrics)}
-<h2>Variance per channel</h2>
-<p>Channels from the smallest moving variance to the largest, on a logarithmic scale:
-<span class="key" style="color: var(--moving)">moving variance</span>,
-<span class="key" style="color: var(--real)">real variance at inference</span>,
-<span class="key" style="color: var(--after)">moving variance after recalibration</span>.</p>
+<h2>Real variance over moving variance, per channel</h2>
+<p>Channels from the smallest moving variance to the largest, on a logarithmic scale, where what lies further out stands
+at the edge: <span class="key" style="color: var(--real)">as it is</span>,
+<span class="key" style="color: var(--after)">after recalibration</span>. At 1 inference meets the variance that BN
+divides by. The dashed line is the Δ that the dropout in front makes one expect.</p>
 {plots}
 </body>
 </html>
@@ -74,37 +77,44 @@ def _figure(one: Norm, after: Norm) -> str:
     order = sorted(range(one.channels), key=lambda channel: one.moving_variance[channel])
     if len(order) > DRAWN:
         order = [order[round(place * (len(order) - 1) / (DRAWN - 1))] for place in range(DRAWN)]
-    series = [
-        ([norm[channel] for channel in order], colour, radius)
-        for norm, colour, radius in (
-            (one.moving_variance, "moving", 1.8),
-            (one.real_variance, "real", 2.4),
-            (after.moving_variance, "after", 1.4),
-        )
-    ]
-    logs = [math.log10(max(value, 1e-12)) for values, _, _ in series for value in values]
-    low, high = math.floor(min(logs)), math.ceil(max(logs))
-    high = high if high > low else low + 1
+    series = [(_quotients(norm, order), colour) for norm, colour in ((one, "real"), (after, "after"))]
+    far = max((abs(math.log2(value)) for values, _ in series for value in values if value), default=1)
+    top = min(REACH, max(1, math.ceil(far)))
 
     def y(value: float) -> float:
-        return TOP + (HEIGHT - TOP - BOTTOM) * (high - math.log10(max(value, 1e-12))) / (high - low)
+        share = (top - min(top, max(-top, math.log2(value)))) / (2 * top)
+        return TOP + (HEIGHT - TOP - BOTTOM) * share
 
     def x(place: int) -> float:
         return LEFT + (WIDTH - LEFT - 8) * ((place + 0.5) / len(order))
 
-    grid = "".join(
-        f'<line x1="{LEFT}" x2="{WIDTH - 8}" y1="{y(10.0**power):.1f}" y2="{y(10.0**power):.1f}" '
-        f'stroke="var(--line)"/><text x="{LEFT - 6}" y="{y(10.0**power) + 4:.1f}" text-anchor="end">1e{power}</text>'
-        for power in range(low, high + 1)
-    )
-    dots = "".join(
-        f'<circle cx="{x(place):.1f}" cy="{y(value):.1f}" r="{radius}" fill="var(--{colour})"/>'
-        for values, colour, radius in series
+    parts = []
+    for power in range(-top, top + 1):
+        label = f"{2**power}" if power >= 0 else f"1/{2**-power}"
+        parts.append(_line(y(2.0**power), "moving" if power == 0 else "line"))
+        parts.append(f'<text x="{LEFT - 6}" y="{y(2.0**power) + 4:.1f}" text-anchor="end">{label}</text>')
+    if one.predicted is not None and one.predicted.through is None:
+        parts.append(_line(y(one.predicted.delta), "ink", ' stroke-dasharray="6 4"'))
+    parts += [
+        f'<circle cx="{x(place):.1f}" cy="{y(value):.1f}" r="2.2" fill="var(--{colour})"/>'
+        for values, colour in series
         for place, value in enumerate(values)
-    )
+        if value
+    ]
     about = f"ratio {one.ratio:.3f}, after recalibration {after.ratio:.3f}"
     return (
         f'<figure><figcaption><strong>{escape(one.name)}</strong>: {about}</figcaption><svg viewBox="0 0 {WIDTH} '
-        f'{HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{escape(one.name)}: {about}">{grid}{dots}'
-        f'<text x="{WIDTH / 2}" y="{HEIGHT - 6}" text-anchor="middle">{one.channels} channels</text></svg></figure>'
+        f'{HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{escape(one.name)}: {about}">'
+        f'{"".join(parts)}<text x="{WIDTH / 2}" y="{HEIGHT - 6}" text-anchor="middle">{one.channels} channels</text>'
+        "</svg></figure>"
     )
+
+
+def _quotients(norm: Norm, order: Sequence[int]) -> list[float | None]:
+    """Real over moving variance; None for a channel that carries nothing."""
+    pairs = [(norm.real_variance[channel], norm.moving_variance[channel]) for channel in order]
+    return [real / moving if min(real, moving) > SILENT else None for real, moving in pairs]
+
+
+def _line(y: float, colour: str, more: str = "") -> str:
+    return f'<line x1="{LEFT}" x2="{WIDTH - 8}" y1="{y:.1f}" y2="{y:.1f}" stroke="var(--{colour})"{more}/>'

@@ -17,6 +17,9 @@ from kbuild.model.backend import import_keras
 
 Array = np.ndarray
 
+#: A channel whose variance is below this in one of the statistics carries nothing, and no ratio is taken of it.
+SILENT = 1e-8
+
 #: Rows per pass through the model.
 BATCH = 256
 
