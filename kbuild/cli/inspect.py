@@ -26,6 +26,7 @@ class Format(str, enum.Enum):
     table = "table"
     json = "json"
     mermaid = "mermaid"
+    html = "html"
 
 
 def summarize(
@@ -42,23 +43,47 @@ def summarize(
     set_: options.Set = None,
     format_: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.table,
     json_: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file to write instead of stdout.")] = None,
+    overwrite: options.Overwrite = False,
     debug: options.Debug = False,
 ) -> None:
     """Print the resolved order of the layers and why each stands there.
 
     For example:  kbuild summarize specs/digits.yaml --ordering W-A-D-N
     """
+    if output is not None and output.exists() and not overwrite:
+        raise InputError(f"{output} exists; --overwrite replaces it")
     plan = _plan(source, ordering, set_ or [])
-    if json_ or format_ is Format.json:
-        print(plan.to_json())
-    elif format_ is Format.mermaid:
-        from kbuild.show import mermaid
-
-        print(mermaid.render(plan), end="")
-    else:
+    chosen = Format.json if json_ else format_
+    if output is None and chosen is Format.table:
         from kbuild.show import table
 
         table.print_plan(plan)
+    elif output is None:
+        print(_rendered(plan, chosen), end="")
+    else:
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            output.write_text(_rendered(plan, chosen), encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"cannot write {output}: {error.strerror or error}") from error
+        print(output)
+
+
+def _rendered(plan: Plan, chosen: Format) -> str:
+    if chosen is Format.json:
+        return plan.to_json() + "\n"
+    if chosen is Format.mermaid:
+        from kbuild.show import mermaid
+
+        return mermaid.render(plan)
+    if chosen is Format.html:
+        from kbuild.show import html
+
+        return html.page(plan)
+    from kbuild.show import table
+
+    return table.render(plan)
 
 
 def _plan(source: Path, ordering: str | None, overrides: Iterable[str]) -> Plan:

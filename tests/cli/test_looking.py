@@ -1,4 +1,4 @@
-"""`kbuild eject` and `kbuild diff` on the command line."""
+"""`kbuild diff`, `kbuild eject` and `kbuild summarize -o` on the command line."""
 
 from __future__ import annotations
 
@@ -161,3 +161,14 @@ def test_the_training_learns_what_kbuild_train_learns(tmp_path: Path) -> None:
     figures = [line for line in done.stdout.splitlines() if line.startswith("{")]
     assert done.returncode == 0 and figures, done.stderr
     assert float(figures[-1].split("'accuracy': ")[1].split(",")[0].rstrip("}")) > 0.9
+
+
+def test_summarize_writes_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "new" / "digits.html"
+    assert run("summarize", DIGITS, "--format", "html", "-o", str(path)) == (0, f"{path}\n")
+    assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert "--overwrite replaces it" in fails(capsys, "summarize", DIGITS, "-o", str(path))
+    assert run("summarize", DIGITS, "--json", "-o", str(path), "--overwrite")[0] == 0
+    assert json.loads(path.read_text(encoding="utf-8"))["name"] == "digits"
+    assert run("summarize", DIGITS, "--format", "html")[1].startswith("<!doctype html>")
+    assert "cannot write" in fails(capsys, "summarize", DIGITS, "-o", str(tmp_path / "new"), "--overwrite")
