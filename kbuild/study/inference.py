@@ -12,6 +12,9 @@ import numpy as np
 #: Pairs up to which all 2^n sign flips are looked at; with more, this many are drawn.
 EXACT_PAIRS = 14
 _DRAWN = 19_999
+#: Statistics are compared to this many digits of the largest difference: accuracies are float32, and two arrangements
+#: with the same number of hits would not tie otherwise. A tie counts against calling a difference.
+_DIGITS = 4
 #: Numbers that are looked at in one go: memory stays small.
 _AT_ONCE = 1_000_000
 #: Draws of the permutation test over several arms, where there are too many arrangements to look at all.
@@ -35,6 +38,8 @@ def sign_flip(differences: np.ndarray) -> np.ndarray:
     differences = np.asarray(differences, "float64")
     if not np.any(differences) or differences.shape[-1] < 2:
         return np.ones(differences.shape[:-1])
+    largest = np.max(np.abs(differences), axis=-1, keepdims=True)
+    differences = differences / np.where(largest > 0, largest, 1)
     found = stats.permutation_test(
         (differences, np.zeros_like(differences)),
         _mean_difference,
@@ -49,7 +54,7 @@ def sign_flip(differences: np.ndarray) -> np.ndarray:
 
 
 def _mean_difference(one: np.ndarray, other: np.ndarray, axis: int) -> np.ndarray:
-    return np.asarray(np.mean(one - other, axis=axis))
+    return np.round(np.mean(one - other, axis=axis), _DIGITS)
 
 
 def _generator(function: Any) -> dict[str, Any]:
@@ -108,6 +113,7 @@ def may_be_best(values: dict[str, np.ndarray], direction: str = "max", alpha: fl
         table = table[:, ~np.any(np.isnan(table), axis=0)]
         if table.shape[1] < 2 or not np.any(np.ptp(table, axis=0)):
             break
+        table = (table - table.mean(axis=0)) / np.max(np.ptp(table, axis=0))
         arrangements = math.factorial(len(left)) ** table.shape[1]
         found = stats.permutation_test(
             tuple(table),
@@ -127,4 +133,4 @@ def may_be_best(values: dict[str, np.ndarray], direction: str = "max", alpha: fl
 
 def _range_of_means(*arms: np.ndarray, axis: int) -> np.ndarray:
     means = np.stack([np.mean(arm, axis=axis) for arm in arms])
-    return np.asarray(means.max(axis=0) - means.min(axis=0))
+    return np.round(means.max(axis=0) - means.min(axis=0), _DIGITS)

@@ -27,6 +27,8 @@ from kbuild.train.run import train_settings
 
 #: A model of more layers than this is drawn as the small example network under its ordering.
 _MOST_LAYERS = 40
+#: Columns of the table that set a policy against the baseline; the page shows the others in a table of their own.
+_AGAINST = 8
 #: What figures are called in the report.
 _CAPTIONS = {
     "differences": "Mean paired difference to the baseline. Filled: called after Holm's correction; hollow: not.",
@@ -224,6 +226,7 @@ def _html(
         result=result,
         design=result.design,
         head=head,
+        tables=(range(_AGAINST), (0, *range(_AGAINST, len(head)))),
         rows=rows,
         pages=pages,
         failures=[record for record in records.values() if not record.finished],

@@ -104,6 +104,12 @@ def test_the_exact_test_counts_sign_flips():
     assert float(sign_flip(np.tile([1.0, -0.9], 10))) == pytest.approx(0.6, abs=0.25)
 
 
+def test_accuracies_in_float32_tie_as_their_counts_do():
+    hits = np.array([3, -1, 2, 1, 1, -2, 4, 1])
+    share = (np.float32(0.9) + (hits / 144).astype("float32") - np.float32(0.9)).astype("float64")
+    assert float(sign_flip(share)) == float(sign_flip(hits.astype("float64")))
+
+
 def test_holm_is_monotone_and_never_above_one():
     assert holm([0.04, 0.5, 0.9]) == [0.12, 1.0, 1.0]
     assert holm([]) == []
