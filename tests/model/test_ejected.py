@@ -15,7 +15,7 @@ from kbuild.model.verify import compare
 from kbuild.plan.pipeline import compile_spec, plan_spec
 from kbuild.plan.plan import Plan
 from kbuild.policy import POLICIES
-from kbuild.resources import spec_path
+from kbuild.resources import spec_path, specs_dir
 from kbuild.show.eject import eject
 from kbuild.spec.load import parse_spec
 
@@ -92,9 +92,9 @@ def test_two_inputs_and_two_outputs() -> None:
     check(plan_spec(parse_spec(SPECS["two ways"])))
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist_mlp"])
+@pytest.mark.parametrize("name", ["digits", "mnist_mlp", "zoo/mobilenetv3small", "zoo/resnet50v2"])
 def test_shipped_specs(name: str) -> None:
-    check(compile_spec(spec_path(name))[1])
+    check(compile_spec(specs_dir() / f"{name}.yaml")[1])
 
 
 def test_the_file_runs_by_itself(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def page(plan: Plan) -> str:
         f'<body class="kbuild"><main><h1>{escape(plan.name)}</h1>',
         _head(plan),
         *(f"<p>note: {escape(note)}</p>" for note in plan.notes),
-        _legend(plan),
+        _legend(plan, "hover over a layer for its reason, or click to find it in the table"),
         '<button data-open="yes" hidden>Unfold all</button><button data-open="no" hidden>Fold all</button>',
         _drawing(plan, ids),
         _units(plan),
@@ -42,7 +42,8 @@ def page(plan: Plan) -> str:
 
 def fragment(plan: Plan) -> str:
     """The drawing for a notebook: no script, no links."""
-    return f'<div class="kbuild"><style>{CSS}</style>{_head(plan)}{_legend(plan)}{_drawing(plan, None)}</div>'
+    said = _legend(plan, "hover over a layer for its reason")
+    return f'<div class="kbuild"><style>{CSS}</style>{_head(plan)}{said}{_drawing(plan, None)}</div>'
 
 
 def _ids(plan: Plan) -> str:
@@ -64,12 +65,12 @@ def _order(order: str) -> str:
     return "".join(f'<b class="{one}">{one}</b>' if one in LETTERS else escape(one) for one in order)
 
 
-def _legend(plan: Plan) -> str:
+def _legend(plan: Plan, hint: str) -> str:
     there = {layer.role for layer in plan.layers}
     said = [f'<span><b class="{one}">{one}</b>{word}</span>' for one, word in LETTERS.items() if one in there]
     if Drawing(plan, None).moved:
         said.append("<span>dashed: stands elsewhere than beside its weight layer</span>")
-    return f'<p class="legend">{"".join(said)}<span>hover for the reason</span></p>'
+    return f'<p class="legend">{"".join(said)}<span>{hint}</span></p>'
 
 
 def _drawing(plan: Plan, ids: str | None) -> str:
