@@ -28,9 +28,10 @@ def _alpha(view: View) -> Iterator[Found]:
         activation = view.activation(source)
         if activation != "selu":
             wrong[layer.name] = (layer, activation or "no activation")
+    mendable = view.mendable(wrong)
     for layer, activation in wrong.values():
         fix = None
-        if layer.unit is None and layer.source and all(one.name in wrong for one in view.same_place(layer)):
+        if layer.unit is None and layer.source and layer.name in mendable:
             what = "replace AlphaDropout by Dropout"
             fix = Fix("rename-layer", layer.source.line, layer.source.column, "Dropout", what, "predictions")
         yield Found(
@@ -129,11 +130,12 @@ def _double(view: View) -> Iterator[Found]:
             continue
         if view.activation(source) is not None:
             found[layer.name] = (source, layer)
+    mendable = view.mendable(found)
     for source, layer in found.values():
         first, second = view.activation(source), view.activation(layer)
         same = first == second and first in _IDEMPOTENT and not _has_options(layer)
         fix = None
-        if same and layer.unit is None and layer.source and all(one.name in found for one in view.same_place(layer)):
+        if same and layer.unit is None and layer.source and layer.name in mendable:
             what = f"remove the second {second}"
             fix = Fix("remove-entry", layer.source.line, layer.source.column, "", what, "function")
         effect = "the second does nothing" if same else f"the result is {second} of {first}"

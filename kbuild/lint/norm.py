@@ -14,11 +14,11 @@ _LINEAR = frozenset({"D", "reshape"})
 
 def _biased(view: View) -> Iterator[Found]:
     cancelled = {layer.name: norm for layer in view.of("W") if (norm := _cancelling(view, layer)) is not None}
+    mendable = view.mendable(cancelled)
     for name, norm in cancelled.items():
         layer = view.layers[name]
-        mine = view.same_place(layer)
         fix = None
-        if layer.source is not None and all(one.name in cancelled for one in mine):
+        if layer.source is not None and name in mendable:
             where = layer.source
             what = f"remove use_bias from {layer.cls}; it is then false where a batch normalization cancels it"
             fix = Fix("remove-argument", where.line, where.column, "use_bias", what, "function")

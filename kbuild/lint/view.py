@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -135,16 +135,15 @@ class View:
             at = self.back(at, set())
         return at is not None and at.config.get("data_format") == "channels_first"
 
-    def same_place(self, layer: Layer) -> list[Layer]:
-        """The layers of its class that stand at the same place in the spec: rounds of a repeat, uses of a block."""
-        return list(self._by_place.get((layer.cls, layer.source), [])) if layer.source else []
+    def mendable(self, names: Collection[str]) -> set[str]:
+        """Those of the layers whose place in the spec can be changed for all that stands there.
 
-    @cached_property
-    def _by_place(self) -> dict[Any, list[Layer]]:
-        found: dict[Any, list[Layer]] = {}
-        for layer in self.plan.layers:
-            found.setdefault((layer.cls, layer.source), []).append(layer)
-        return found
+        A change of a block or a repeat is one for all its uses and rounds: a layer of its class that is not among the
+        names would change with it.
+        """
+        others = {(layer.cls, layer.source) for layer in self.plan.layers if layer.name not in names}
+        found = (self.layers[name] for name in names)
+        return {layer.name for layer in found if layer.source and (layer.cls, layer.source) not in others}
 
 
 def _trained(layer: Layer) -> bool:
