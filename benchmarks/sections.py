@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.harness import BENCH_PYTHON, ROOT, Figures, Result, in_turn, process, worker
 from benchmarks.report import claim, section, table
+from benchmarks.studies import study
 
 PLANNED = (10, 100, 1_000, 10_000)
 
@@ -190,4 +191,5 @@ SECTIONS: dict[str, Callable[[int], str]] = {
     "cnn": cnn,
     "compiling": compiling,
     "exporting": exporting,
+    "study": study,
 }

@@ -54,7 +54,7 @@ def sign_flip(differences: np.ndarray) -> np.ndarray:
 
 
 def _mean_difference(one: np.ndarray, other: np.ndarray, axis: int) -> np.ndarray:
-    return np.round(np.mean(one - other, axis=axis), _DIGITS)
+    return np.asarray(np.round(np.mean(one - other, axis=axis), _DIGITS))
 
 
 def _generator(function: Any) -> dict[str, Any]:
