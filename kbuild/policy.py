@@ -243,7 +243,8 @@ POLICIES: tuple[Policy, ...] = (
         "branch-dropout",
         "W-N-A-D",
         "W-N-A with one dropout per residual branch, after its last N and before its last W.",
-        "Kim et al. 2023, How to Use Dropout Correctly on Residual Networks with Batch Normalization (arXiv:2302.06112)",
+        "Kim et al. 2023, How to Use Dropout Correctly on Residual Networks with Batch Normalization "
+        "(arXiv:2302.06112)",
         "After the last normalization and before the last weight layer of the branch; at the head before the pooling.",
         where={"dropout": "branch"},
         head_dropout="before_pooling",

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -137,7 +137,7 @@ def read_run(run: Path, ordering: str | None, overrides: Iterable[str]) -> Plan:
 
 
 def policies(
-    name: Annotated[Optional[str], typer.Argument(help="One policy, in full.", show_default=False)] = None,
+    name: Annotated[str | None, typer.Argument(help="One policy, in full.", show_default=False)] = None,
     json_: options.Json = False,
     debug: options.Debug = False,
 ) -> None:

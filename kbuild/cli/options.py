@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -16,7 +16,7 @@ Run = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run directory.", show_default=False, autocompletion=complete.runs)
 ]
 Ordering = Annotated[
-    Optional[str],
+    str | None,
     typer.Option(
         "--ordering",
         metavar="P",
@@ -25,7 +25,7 @@ Ordering = Annotated[
     ),
 ]
 Set = Annotated[
-    Optional[list[str]],
+    list[str] | None,
     typer.Option(
         "--set",
         metavar="A.B=C",

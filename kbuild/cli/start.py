@@ -14,7 +14,9 @@ from kbuild.errors import InputError
 
 def init(
     path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("model.yaml"),
-    template: Annotated[str, typer.Option("--template", "-t", help="A shipped spec: digits, mnist_mlp, ...")] = "digits",
+    template: Annotated[
+        str, typer.Option("--template", "-t", help="A shipped spec: digits, mnist_mlp, ...")
+    ] = "digits",
     overwrite: options.Overwrite = False,
     debug: options.Debug = False,
 ) -> None:

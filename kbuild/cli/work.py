@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -16,11 +16,11 @@ def train(
     spec: options.Spec,
     ordering: options.Ordering = None,
     set_: options.Set = None,
-    epochs: Annotated[Optional[int], typer.Option(help="Instead of the spec's.")] = None,
-    batch_size: Annotated[Optional[int], typer.Option(help="Instead of the spec's.")] = None,
-    seed: Annotated[Optional[int], typer.Option(help="Instead of the spec's.")] = None,
-    run_dir: Annotated[Optional[Path], typer.Option(help="The run's directory; runs/NAME-DATE-TIME if not given.")] = None,
-    name: Annotated[Optional[str], typer.Option(help="The run's name, instead of the spec's.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Instead of the spec's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Instead of the spec's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Instead of the spec's.")] = None,
+    run_dir: Annotated[Path | None, typer.Option(help="The run's directory; runs/NAME-DATE-TIME if not given.")] = None,
+    name: Annotated[str | None, typer.Option(help="The run's name, instead of the spec's.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that --run-dir names.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, train and write nothing.")] = False,
     quiet: options.Quiet = False,
@@ -62,7 +62,7 @@ def train(
 def evaluate(
     run: options.Run,
     data: Annotated[
-        Optional[Path], typer.Option(help="An .npz with x_test and y_test (or x and y), instead of the run's data.")
+        Path | None, typer.Option(help="An .npz with x_test and y_test (or x and y), instead of the run's data.")
     ] = None,
     best: options.Best = False,
     quiet: options.Quiet = False,
@@ -88,9 +88,10 @@ def predict(
     run: options.Run,
     input_: Annotated[Path, typer.Argument(metavar="INPUT", help="An .npz, .npy or .csv file.", show_default=False)],
     output: Annotated[
-        Optional[Path], typer.Option("--output", "-o", help="A .npy, .csv or .jsonl file; JSON lines on stdout if not given.")
+        Path | None,
+        typer.Option("--output", "-o", help="A .npy, .csv or .jsonl file; JSON lines on stdout if not given."),
     ] = None,
-    array: Annotated[Optional[str], typer.Option(help="The array of an .npz to read.")] = None,
+    array: Annotated[str | None, typer.Option(help="The array of an .npz to read.")] = None,
     best: options.Best = False,
     overwrite: options.Overwrite = False,
     debug: options.Debug = False,

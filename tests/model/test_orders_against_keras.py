@@ -175,7 +175,10 @@ def test_other_seeds_and_other_names_start_differently():
 
 def test_relu_and_dropout_commute_given_the_same_mask():
     """D and A commute for relu: the same weights and mask give the same training-time output in both orders."""
-    text = "input: {shape: [6]}\nordering: {order: %s, dropout: 0.4}\nlayers: [{Dense: {units: 8, activation: relu}}, {Dense: 2}]"
+    text = (
+        "input: {shape: [6]}\nordering: {order: %s, dropout: 0.4}\n"
+        "layers: [{Dense: {units: 8, activation: relu}}, {Dense: 2}]"
+    )
     outputs = []
     for order in ("W-A-D", "W-D-A"):
         model = build_model(plan_spec(parse_spec(text % order)), seed=5)
