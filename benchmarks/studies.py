@@ -57,7 +57,7 @@ def study(repetitions: int) -> str:
         rows.append([name, f"{60 * trials / seconds:.0f}", f"{seconds / best:.1f}", held])
     text = (
         f"{trials} trials: {len(ORDERS)} orders of `specs/digits.yaml`, {SEEDS} seeds, {EPOCHS} epochs. "
-        f"A worker per core; whole processes with start, analysis and report. {_PROCESSES} processes of `kbuild train`, "
+        f"A worker per core; whole processes, start and report included. {_PROCESSES} processes of `kbuild train`, "
         f"which also export and prove a SavedModel each, are timed and counted {trials // _PROCESSES} times."
     )
     return section("Studies", text, table(["way", "trials per minute", "kbuild study is faster by", "promised"], rows))

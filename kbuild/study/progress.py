@@ -58,6 +58,7 @@ class Table(Silent):
         self._live: Any = None
         self._running: dict[str, Trial] = {}
         self._left, self._drawn = "", 0.0
+        self._refresh = 0.2  # seconds between drawings
 
     def start(self, design: Design, done: dict[str, Record]) -> None:
         from rich.live import Live
@@ -78,7 +79,7 @@ class Table(Silent):
             self.note(f"{record.arm}, seed {record.seed}: {record.reason}{again}")
 
     def tick(self) -> None:
-        if time.monotonic() - self._drawn > 0.2 and self._live is not None:
+        if time.monotonic() - self._drawn > self._refresh and self._live is not None:
             self._drawn = time.monotonic()
             self._live.refresh()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -10,13 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from kbuild.errors import InputError, WorkError
 from kbuild.study.design import Trial
 from kbuild.study.execute import execute
 from kbuild.study.executors import Pending, Processes
 from kbuild.study.folder import check_same, make_folder
-from kbuild.study.progress import Lines
+from kbuild.study.progress import Lines, Table
 from kbuild.study.record import read_records
 
 
@@ -183,3 +185,16 @@ def test_lines_tell_what_is_done_and_how_long_it_takes(begun, fake, capsys):
     said = capsys.readouterr().err
     assert "diverged: it was diverged, tried again" in said and "6/6  " in said and " left" in said
     assert "0.9" not in said  # no figures before the study is complete
+
+
+def test_the_live_table_shows_arms_what_runs_what_failed_and_the_time_left(begun, fake):
+    folder, design = begun()
+    (folder.path / f"fail-{design.trials[0].id}").write_text("diverged always")
+    table, drawn = Table(), io.StringIO()
+    table.console = Console(file=drawn, force_terminal=True, width=100)
+    table._refresh = 0.0
+    execute(folder, design, fake(folder, 1), shown=table)
+    shown = drawn.getvalue()
+    for part in ("W-N-A-D", "done", "seed 1", "it was diverged, tried again", "6 of 6 trials", " left"):
+        assert part in shown
+    assert "0.9" not in shown
