@@ -59,7 +59,7 @@ class Summary:
             value that any trial of the study had.
         against: metric → comparison with the baseline; empty for the baseline itself.
         epochs: until the target was reached.
-        may_be_best: not distinguishable from the best; None with too few seeds to say of any.
+        may_be_best: not distinguishable from the best; None with too few seeds to say.
     """
 
     label: str
@@ -131,26 +131,29 @@ def analyse(design: Design, records: dict[str, Record]) -> Analysis:
     epochs = epochs_to_target(design, records, target)
     against = _against(design, values)
     means = {label: _mean(row) for label, row in values.get(design.metric, {}).items()}
-    pairs = min((one.pairs for one in against.get(design.metric, {}).values()), default=0)
-    too_few = pairs < fewest_seeds(design.comparisons, design.alpha)
+    fewest = fewest_seeds(design.comparisons, design.alpha)
+    judged = [label for label, one in against.get(design.metric, {}).items() if one.pairs >= fewest]
+    too_few = not judged
     kept: tuple[str, ...] = ()
     best = None
     if not too_few:
-        best = _best(means, design.direction)
-        kept = may_be_best(values[design.metric], design.direction, design.alpha)
+        judged.append(design.baseline)
+        best = _best({label: means[label] for label in judged}, design.direction)
+        rows = {label: row for label, row in values[design.metric].items() if label in judged}
+        kept = may_be_best(rows, design.direction, design.alpha)
     arms = []
     for arm in design.distinct:
-        rows = {metric: values[metric][arm.label] for metric in metrics}
+        own = {metric: values[metric][arm.label] for metric in metrics}
         arms.append(
             Summary(
                 arm.label,
                 arm.order,
                 _counts(design, records, arm.label),
-                {metric: _mean(row) for metric, row in rows.items() if not math.isnan(_mean(row))},
-                {metric: _spread(row) for metric, row in rows.items()},
+                {metric: _mean(row) for metric, row in own.items() if not math.isnan(_mean(row))},
+                {metric: _spread(row) for metric, row in own.items()},
                 {metric: found[arm.label] for metric, found in against.items() if arm.label in found},
                 epochs.get(arm.label),
-                None if too_few else arm.label in kept,
+                arm.label in kept if arm.label in judged else None,
             )
         )
     result = Analysis(design, metrics, tuple(arms), target, too_few, best, "")

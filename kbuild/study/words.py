@@ -67,7 +67,7 @@ def verdict(result: Analysis) -> str:
     compared = [arm for arm in result.arms if arm.label != design.baseline]
     found = {arm.label: arm.against[design.metric] for arm in compared if design.metric in arm.against}
     if result.too_few:
-        pairs = min((one.pairs for one in found.values()), default=0)
+        pairs = max((one.pairs for one in found.values()), default=0)
         fewest = fewest_seeds(design.comparisons, design.alpha)
         tests = f"{design.comparisons} comparison{'s' * (design.comparisons != 1)}"
         return (
@@ -90,7 +90,7 @@ def verdict(result: Analysis) -> str:
         parts.append(f"too few seeds to say of {listing(few)}")
     text = f"{SCOPE[0].upper()}{SCOPE[1:]}, by {design.metric}: {'; '.join(parts)}."
     ties = [arm.label for arm in result.arms if arm.may_be_best]
-    if len(ties) == len(result.arms):
+    if len(ties) == sum(arm.may_be_best is not None for arm in result.arms):
         return f"{text} No arm can be told apart from the best ({result.best} by mean)."
     if len(ties) == 1:
         return f"{text} {ties[0]} is the best of them."

@@ -166,6 +166,18 @@ def test_a_killed_trial_leaves_its_pair_out_and_is_told():
     assert result.arm("base").counts == {"died": 1, "finished": 7}
 
 
+def test_an_arm_that_always_dies_does_not_silence_the_others():
+    values = {"base": np.linspace(0.80, 0.82, 8), "good": np.linspace(0.9, 0.93, 8), "sick": np.zeros(8)}
+    dead = {("sick", seed): "memory" for seed in range(8)}
+    result = analyse(*study(values, states=dead))
+    assert result.arm("good").against["val_accuracy"].verdict == "better"
+    assert result.best == "good" and result.arm("sick").may_be_best is None
+    assert "good is better than base" in result.verdict and "too few seeds to say of sick" in result.verdict
+    assert result.arm("sick").counts == {"memory": 8}
+    nothing = analyse(*study(values, states={("base", seed): "died" for seed in range(8)}))
+    assert nothing.too_few and "too few seeds" in nothing.verdict
+
+
 def test_epochs_to_a_target_count_those_that_never_reach_it():
     design, records = study({"base": np.zeros(4), "other": np.zeros(4)})
     curves = {"base": [0.1, 0.6, 0.7], "other": [0.1, 0.2, 0.3]}
