@@ -223,3 +223,8 @@ def test_a_spec_that_is_no_mapping_is_reported_once() -> None:
     with pytest.raises(SpecError) as caught:
         parse_spec("[1]", None, ["a.b=1"])
     assert [p.code for p in caught.value.problems] == ["wrong-type"]
+
+
+def test_a_slip_in_the_name_of_a_var_is_no_new_var() -> None:
+    _, problems = changed("vars.widht=64")
+    assert [(problem.code, problem.hint) for problem in problems] == [("override", "did you mean 'vars.width'?")]

@@ -92,6 +92,12 @@ def _run(arguments: list[str], debug: bool) -> int:
         # The reader of a pipe went away; what is left of stdout goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if debug:
+            traceback.print_exc()
+        where = f" {error.filename}" if error.filename else ""
+        _complain(f"error: cannot read or write{where}: {error.strerror or error}")
+        return 1
     except MemoryError:
         _complain("error: out of memory")
         return 1

@@ -188,11 +188,12 @@ def _by_output(chosen: Iterable[Chosen], key: str, plan: Plan, problems: list[Pr
             problems.append(Problem("missing-key", f"the model has the outputs {names}", one.span, hint))
             return {}
         output = output or plan.outputs[0]
-        if output not in plan.outputs:
+        named = plan.output_named(output)
+        if named is None:
             hint = suggest(output, plan.outputs) or f"outputs: {', '.join(plan.outputs)}"
             problems.append(Problem("unknown-reference", f"the model has no output {output!r}", one.span, hint))
         else:
-            found.setdefault(output, []).append(one)
+            found.setdefault(named, []).append(one)
     return found
 
 

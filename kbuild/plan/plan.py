@@ -188,6 +188,16 @@ class Plan:
             object.__setattr__(self, "_index", index)
         return int(index[name])
 
+    def output_named(self, name: str) -> str | None:
+        """The output layer of that name, or the one that a head of that name leads to; None where there is none.
+
+        The head `kind` with a softmax has the output layer `kind_softmax`; a user may call it by either name.
+        """
+        if name in self.outputs:
+            return name
+        found = [output for output, heads in self.heads.items() if name in heads]
+        return found[0] if len(found) == 1 else None
+
     @property
     def total_params(self) -> int | None:
         """All weights; None where a layer has no parameter rule."""

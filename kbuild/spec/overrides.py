@@ -10,6 +10,7 @@ An override is YAML like the spec's own, with the option as its source, so that 
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
 
 from kbuild import policy as policies
@@ -66,6 +67,14 @@ def _set(tree: Node, text: str, problems: list[Problem]) -> Node:
     node = _value(value, source, problems, f"{path}=")
     if node is None:
         return tree
+    declared = tree.get("vars") if isinstance(tree, Mapping) else None
+    if steps[0] == "vars" and len(steps) == 2 and isinstance(declared, Mapping) and declared.get(steps[1]) is None:
+        # A new var is read by nothing; one that is nearly a declared one is a slip.
+        near = difflib.get_close_matches(steps[1], [key.value for key, _ in declared], n=1, cutoff=0.75)
+        if near:
+            hint = f"did you mean 'vars.{near[0]}'?"
+            problems.append(Problem("override", f"the spec has no var {steps[1]!r}", span, hint))
+            return tree
     return _place(tree, steps, node, span, problems, "")
 
 

@@ -7,6 +7,7 @@ once per chunk of steps here. The bounds of a chunk are tensors, so chunks of an
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -232,6 +233,15 @@ class _MemoryErrors:
         if isinstance(error, (self.tf.errors.ResourceExhaustedError, MemoryError)):
             message = f"out of memory at batch size {self.batch_size}; try a smaller one (--batch-size)"
             raise OutOfMemory(message) from error
+        if isinstance(error, self.tf.errors.InvalidArgumentError):
+            raise TrainingError(f"TensorFlow refuses a step: {_first_reason(str(error))}") from error
+
+
+def _first_reason(text: str) -> str:
+    """The line of a TensorFlow error that says what is wrong: `indices[3,5] = 1999 is not in [0, 1000)`."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    return next((line for line in lines if " is not in [" in line or "must be" in line), lines[0] if lines else "")
 
 
 def flat(logs: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -164,7 +164,8 @@ def train(
         raise
     except KeyboardInterrupt:
         status.finish("interrupted", error="aborted by a second Ctrl-C")
-        raise Interrupted(f"aborted; the last checkpoint is in {run.checkpoints}") from None
+        kept = f"the last checkpoint is in {run.checkpoints}" if run.checkpoints.is_dir() else "nothing was trained yet"
+        raise Interrupted(f"aborted; {kept}") from None
     except MemoryError as error:
         status.finish("failed", error="out of memory")
         raise TrainingError("out of memory; try a smaller batch size (--batch-size)") from error

@@ -154,21 +154,14 @@ def test_complete_fills_defaults_and_keeps_what_is_written():
     assert set(full) == set(lookup("Conv2D").signature.arguments)
 
 
-def test_the_catalog_imports_no_framework_and_loads_fast(tmp_path):
+def test_the_catalog_imports_no_framework(tmp_path):
     code = """
-import json, re, sys, time, typing, collections.abc, dataclasses, pathlib, functools
-started = time.perf_counter()
+import sys
 import kbuild.catalog.layers as layers, kbuild.catalog.arguments
-imported = time.perf_counter()
-layers.lookup("Conv2D")
-loaded = time.perf_counter()
+assert layers.lookup("Conv2D").role == "W"
 assert not {"keras", "tensorflow", "numpy"} & set(sys.modules), sorted(sys.modules)
-print(loaded - started, loaded - imported)
 """
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(tmp_path), "PYTHONDONTWRITEBYTECODE": ""}
     command = [sys.executable, "-c", code]
-    runs = [subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment) for _ in range(5)]
-    assert all(run.returncode == 0 for run in runs), runs[0].stderr
-    total, table = (min(float(run.stdout.split()[i]) for run in runs) for i in (0, 1))
-    assert table < 0.015, f"reading keras.json took {table:.4f} s"
-    assert total < 0.030, f"importing the catalog took {total:.4f} s"
+    run = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert run.returncode == 0, run.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -126,7 +125,7 @@ def test_every_shell(shell: str, folder: Path) -> None:
     assert "preact" in " ".join(offered("kbuild summarize spec.yaml --ordering pre", folder, shell))
 
 
-def test_it_answers_at_once_and_without_tensorflow(folder: Path) -> None:
+def test_it_answers_without_tensorflow(folder: Path) -> None:
     code = (
         "import sys\n"
         "from kbuild.cli import complete\n"
@@ -134,6 +133,4 @@ def test_it_answers_at_once_and_without_tensorflow(folder: Path) -> None:
         "sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras', 'numpy')))"
     )
     subprocess.run([sys.executable, "-c", code], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True)
-    begin = time.perf_counter()
-    offered("kbuild summarize spec.yaml --set ", folder)
-    assert time.perf_counter() - begin < 5  # a fraction of a second; a loaded machine takes longer
+    assert offered("kbuild summarize spec.yaml --set ", folder)

@@ -5,7 +5,7 @@ He et al. 2016 (arXiv:1603.05027) require it: without it the trunk reaches the h
 
 from __future__ import annotations
 
-from kbuild.plan.graph import Graph, Node, Pass, Scope, Unit, upstream
+from kbuild.plan.graph import Branch, Graph, Node, Pass, Scope, Unit, upstream
 from kbuild.plan.passes.place import letter_node
 
 #: Layers between the end of the trunk and the head that the closing stands in front of.
@@ -110,11 +110,25 @@ def _place_of_closing(weight: Node, chain: list[Node], trunk: Node) -> tuple[Nod
 
 
 def _last_unit(graph: Graph, node: Node) -> Unit | None:
-    """The last unit before a node, in the order of the layers; a shortcut's unit has no activation of its own."""
+    """The last unit on the trunk before a node, in the order of the layers.
+
+    A shortcut's unit has no activation of its own, and a gate's (a branch that a Multiply joins) is not the trunk's. Of
+    the others those whose order has A before W go first, for their A is what the closing continues.
+    """
     found = {id(source) for source in upstream(node, lambda _: True)}
     units = [unit for unit in graph.units if id(unit.node) in found]
-    on_trunk = [unit for unit in units if unit.branch is None or not unit.branch.shortcut]
-    return (on_trunk or units or [None])[-1]  # type: ignore[list-item]
+    on_trunk = [unit for unit in units if not _beside_trunk(unit.branch)]
+    before = [unit for unit in on_trunk if unit.settings.order and "A" in unit.settings.order.value.before]
+    return next((some[-1] for some in (before, on_trunk, units) if some), None)
+
+
+def _beside_trunk(branch: Branch | None) -> bool:
+    """Whether a branch, or one around it, is a shortcut or a gate."""
+    while branch is not None:
+        if branch.shortcut or (branch.merge is not None and branch.merge.cls == "Multiply"):
+            return True
+        branch = branch.parent
+    return False
 
 
 def _head_dropout(graph: Graph, head: Unit, dropped: set[Node]) -> None:
@@ -129,7 +143,8 @@ def _head_dropout(graph: Graph, head: Unit, dropped: set[Node]) -> None:
     chain, trunk = _chain(head.node)
     source, reader = _place_of_closing(head.node, chain, trunk)
     head.elided.pop("D", None)
-    head.moved["D"] = f"{setting.because}: before the pooling that leads to the head"
+    where_it_stands = "directly before the head" if reader is head.node else "before the pooling that leads to the head"
+    head.moved["D"] = f"{setting.because}: {where_it_stands}"
     if source in dropped:
         # Another head reads the same pooling.
         return

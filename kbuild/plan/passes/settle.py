@@ -8,6 +8,9 @@ from kbuild.plan.graph import Graph, Pass, Unit
 from kbuild.policy import Order
 from kbuild.spec.settings import Setting, Settings, origin
 
+#: Why letters before W are not there at a unit that reads the raw input.
+FIRST = "first: reads the raw input, letters before W go"
+
 
 def settle(graph: Graph) -> None:
     """Decide the letters of every unit from its settings and its place in the graph."""
@@ -24,7 +27,11 @@ def settle(graph: Graph) -> None:
         _elide(unit, order)
         before, after = list(order.before), list(order.after)
         if unit.first and settings.first and settings.first.value == "auto":
-            _drop(unit, before, list(before), "first: reads the raw input, letters before W go")
+            _drop(unit, before, [letter for letter in before if letter != "P"], FIRST)
+            if "P" in before and "P" not in unit.elided:
+                before.remove("P")
+                after.append("P")
+                unit.moved["P"] = "first: reads the raw input; the unit's pooling stands behind all else of it"
         if unit.role == "head":
             if settings.head and settings.head.value == "auto":
                 _drop(unit, after, [letter for letter in after if letter not in "AP"], "head: letters after W go")

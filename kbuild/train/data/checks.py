@@ -56,6 +56,8 @@ class Checker:
     def _named(self, arrays: Named, layers: list[str], split: str, side: str) -> Named | None:
         if set(arrays) == {""} and len(layers) == 1:
             return {layers[0]: arrays[""]}
+        if side == "y":
+            arrays = {self.plan.output_named(key) or key: array for key, array in arrays.items()}
         if set(arrays) == set(layers):
             return arrays
         what = "inputs" if side == "x" else "outputs"
@@ -117,7 +119,14 @@ class Checker:
         if np.dtype(dtype if dtype != "bfloat16" else "float32").kind in "iu" and array.dtype.kind == "f":
             if not np.array_equal(array, np.floor(array)):
                 self._wrong(f"{called} holds fractions, but the input {layer.name!r} takes {dtype}")
-        return array.astype("float32" if dtype == "bfloat16" else dtype)
+        kept = "float32" if dtype == "bfloat16" else dtype
+        if array.dtype.kind == "f" and np.dtype(kept).kind == "f" and array.size:
+            largest = np.unravel_index(int(np.argmax(np.abs(array))), array.shape)
+            if abs(float(array[largest])) > float(np.finfo(kept).max):
+                at = tuple(int(i) for i in largest)
+                self._wrong(f"{_cell(called, at)} is {float(array[largest]):.3g}, more than {kept} can hold")
+                return array
+        return array.astype(kept)
 
     def _target(self, target: Target, array: np.ndarray, called: str) -> np.ndarray:
         if target.family == "sparse":
