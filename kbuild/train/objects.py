@@ -82,6 +82,28 @@ def make_metric(chosen: Chosen) -> Any:
     return make(chosen, ("metrics",))
 
 
+def check_callbacks(chosen: Sequence[Chosen]) -> None:
+    """Paths of callbacks stay inside the run directory.
+
+    Raises:
+        SpecError: a path that leads out of it.
+    """
+    for one in chosen:
+        if one.class_name in _PATHS:
+            _callback_path(one)
+
+
+def _callback_path(one: Chosen) -> Path:
+    option, folder = _PATHS[one.class_name]
+    default = _PATH_DEFAULTS.get(one.class_name, f"{one.class_name}.out")
+    path = Path(str(one.config.get(option, default)))
+    if path.is_absolute() or ".." in path.parts or "{" in str(path.parent):
+        message = f"{one.class_name} writes to {str(path)!r}; paths of callbacks stay inside the run directory"
+        hint = f"a relative path is kept under {folder}/ of the run"
+        raise SpecError([Problem("wrong-type", message, one.span, hint)])
+    return path
+
+
 def make_callbacks(chosen: Sequence[Chosen], run: Path | None) -> list[Any]:
     """Callbacks, their files kept under the run directory `run` (None for a dry run: nothing is opened).
 
@@ -93,12 +115,7 @@ def make_callbacks(chosen: Sequence[Chosen], run: Path | None) -> list[Any]:
         config = dict(one.config)
         if one.class_name in _PATHS:
             option, folder = _PATHS[one.class_name]
-            path = Path(str(config.get(option, _PATH_DEFAULTS.get(one.class_name, f"{one.class_name}.out"))))
-            if path.is_absolute() or ".." in path.parts or "{" in str(path.parent):
-                message = f"{one.class_name} writes to {str(path)!r}; paths of callbacks stay inside the run directory"
-                hint = f"a relative path is kept under {folder}/ of the run"
-                raise SpecError([Problem("wrong-type", message, one.span, hint)])
-            config[option] = str((run or Path("run")) / folder / path)
+            config[option] = str((run or Path("run")) / folder / _callback_path(one))
         if "verbose" not in config and one.class_name in ("EarlyStopping", "ReduceLROnPlateau", "ModelCheckpoint"):
             config["verbose"] = 0
         made.append(make(Chosen(one.class_name, config, one.span), ("callbacks",)))

@@ -62,11 +62,13 @@ def prepare(spec: Spec, plan: Plan, settings: TrainSettings) -> Prepared:
         SpecError: a loss against its head, or data against the plan.
     """
     from kbuild.train.compile import check_augment, check_class_weight
+    from kbuild.train.objects import check_callbacks
 
     targets = resolve_losses(settings, plan)
     resolve_metrics(settings, plan, targets)
     check_class_weight(settings, targets)
     check_augment(settings, plan)
+    check_callbacks(settings.callbacks)
     return Prepared(settings, targets, load_data(settings, plan, targets, spec.folder, settings.seed))
 
 
