@@ -18,6 +18,11 @@ COLOURS = {"W": "bold", "N": "cyan", "A": "magenta", "D": "yellow", "P": "green"
 #: Width where there is no terminal.
 WIDTH = 120
 
+#: More rows than this are written one a line, unwrapped: laying out a table of 20,000 takes rich minutes.
+LONG = 2_000
+
+Cell = str | Text
+
 
 def console() -> Console:
     """The console of stdout: the terminal's width, or `WIDTH` where there is none."""
@@ -45,11 +50,11 @@ def show(plan: Plan, console: Console) -> None:
     """Print the table."""
     console.print(_headline(plan), soft_wrap=True)
     console.print()
-    console.print(_units(plan))
+    _print(console, ("unit", "order here", "role", "weight layer", "remarks"), _units(plan))
     said = legend(plan)
     if said:
         console.print(Text(said, style="dim"))
-    console.print(_layers(plan))
+    _print(console, ("layer", "class", "", "output shape", "params", "why"), _layers(plan))
     for note in plan.notes:
         console.print(Text(f"note: {note}"), soft_wrap=True)
 
@@ -80,14 +85,33 @@ def drawn_order(unit: PlannedUnit) -> str:
     return "-".join(shown)
 
 
-def _units(plan: Plan) -> Table:
-    table = _table("unit", "order here", "role", "weight layer", "remarks")
-    layers = {layer.name: layer for layer in plan.layers}
+def _print(console: Console, header: tuple[str, ...], rows: list[tuple[Cell, ...]]) -> None:
+    """A table without lines that wraps its last column, or one line a row where there are very many."""
+    if len(rows) <= LONG:
+        table = plain_table(*header, fixed=("layer", "unit", "order here", "class"))
+        for column in table.columns:
+            column.justify = "right" if column.header == "params" else "left"
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+        return
+    texts = [header, *(tuple(str(cell).replace("\n", "; ") for cell in row) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    right = header.index("params") if "params" in header else None
+    for text in texts:
+        cells = (
+            cell.rjust(w) if i == right else cell.ljust(w) for i, (cell, w) in enumerate(zip(text, widths, strict=True))
+        )
+        console.file.write("  ".join(cells).rstrip() + "\n")
+
+
+def _units(plan: Plan) -> list[tuple[Cell, ...]]:
+    rows: list[tuple[Cell, ...]] = []
     for unit in plan.units:
-        said = "\n".join(remarks(unit))
-        weight = layers[unit.name]
-        table.add_row(unit.name, _letters(drawn_order(unit)), unit.role, f"{weight.cls} {_size(weight)}".strip(), said)
-    return table
+        weight = plan.layer(unit.name)
+        what = f"{weight.cls} {_size(weight)}".strip()
+        rows.append((unit.name, _letters(drawn_order(unit)), unit.role, what, "\n".join(remarks(unit))))
+    return rows
 
 
 def remarks(unit: PlannedUnit) -> Iterable[str]:
@@ -107,11 +131,9 @@ def legend(plan: Plan) -> str:
     return "  ".join(text for mark, text in words if mark in drawn)
 
 
-def _layers(plan: Plan) -> Table:
-    table = _table("layer", "class", "", "output shape", "params", "why")
-    table.columns[4].justify = "right"
-    for layer in plan.layers:
-        table.add_row(
+def _layers(plan: Plan) -> list[tuple[Cell, ...]]:
+    return [
+        (
             layer.name,
             layer.cls,
             _letters(layer.role or ""),
@@ -119,7 +141,8 @@ def _layers(plan: Plan) -> Table:
             "?" if layer.params is None else f"{layer.params:,}",
             why(plan, layer),
         )
-    return table
+        for layer in plan.layers
+    ]
 
 
 def why(plan: Plan, layer: PlannedLayer) -> str:
@@ -163,7 +186,3 @@ def plain_table(*columns: str, fixed: tuple[str, ...] = ()) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold", no_wrap=column in fixed)
     return table
-
-
-def _table(*columns: str) -> Table:
-    return plain_table(*columns, fixed=("layer", "unit", "order here", "class"))
