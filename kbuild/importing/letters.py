@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from kbuild.importing.network import Layer, Network
 from kbuild.importing.readings import letter_of
-from kbuild.policy import POLICIES, Order, all_orders, parse_order
+from kbuild.policy import POLICIES, Order, all_orders
 
 #: Structural roles through which the input is still raw, as the compiler has it.
 _RAW = {"input", "preprocessing", "padding", "reshape", "merge", "D"}
@@ -102,14 +102,6 @@ def infer_policy(network: Network) -> Found:
     runs.leftovers(units)
     named = [policy.name for policy in POLICIES if policy.order == order and not policy.defaults]
     return Found(order, named[0] if named else None, tuple(units))
-
-
-def found_under(network: Network, order: str) -> Found:
-    """The units under an order that is given."""
-    runs = _Runs(network)
-    units, _ = runs.units(parse_order(order))
-    runs.leftovers(units)
-    return Found(parse_order(order), None, tuple(units))
 
 
 class _Runs:

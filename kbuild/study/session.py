@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from kbuild.diagnose.statistics import recalibrate
+from kbuild.plan.losses import resolve_losses, resolve_metrics
 from kbuild.plan.plan import Plan
 from kbuild.spec.model import Spec
 from kbuild.spec.train import TrainSettings
@@ -23,7 +24,6 @@ from kbuild.study.record import Record, failed
 from kbuild.train.data.arrays import Data, Named, Split
 from kbuild.train.data.load import load_unsplit, split_validation
 from kbuild.train.loop import Diverged, Loop, OutOfMemory
-from kbuild.train.losses import resolve_losses, resolve_metrics
 from kbuild.train.objects import make_augment, make_callbacks
 from kbuild.train.run import Prepared, build
 from kbuild.train.trainer import Trainer, check_monitors

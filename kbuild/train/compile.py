@@ -7,10 +7,10 @@ from typing import Any
 
 from kbuild.errors import Problem, SpecError
 from kbuild.model.backend import import_keras
+from kbuild.plan.losses import Target, resolve_metrics
 from kbuild.plan.plan import Plan
 from kbuild.spec.train import Chosen, TrainSettings
 from kbuild.train.fused import fuse_adam
-from kbuild.train.losses import Target, resolve_metrics
 from kbuild.train.objects import make_loss, make_metric, make_optimizer
 
 

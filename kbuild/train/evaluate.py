@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from kbuild.errors import InputError
+from kbuild.plan.losses import Target, resolve_losses
 from kbuild.plan.plan import Plan
 from kbuild.spec.data import DataSettings
 from kbuild.spec.train import TrainSettings
-from kbuild.train.losses import Target, resolve_losses
 from kbuild.train.rundir import MARKER, RunDir, open_run, read_json
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from kbuild.errors import KbuildError, Problem, Span, SpecError, TrainingError
+from kbuild.plan.losses import Target, resolve_losses, resolve_metrics
 from kbuild.plan.plan import Plan
 from kbuild.spec.model import Spec
 from kbuild.spec.train import TrainSettings
 from kbuild.train.data.arrays import Data
 from kbuild.train.data.load import load_data
 from kbuild.train.interrupt import Interrupted
-from kbuild.train.losses import Target, resolve_losses, resolve_metrics
 from kbuild.train.progress import Silent, make_progress, shown
 from kbuild.train.result import DryRun, RunResult
 from kbuild.train.rundir import MARKER, Clock, RunDir, check_writable, environment, make_run_dir

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from kbuild.errors import SpecError
+from kbuild.plan.losses import resolve_losses
 from kbuild.train.data import npz
 from kbuild.train.data.load import load_data
-from kbuild.train.losses import resolve_losses
 
 SPEC = """\
 input: {shape: SHAPE}

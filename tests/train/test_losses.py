@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kbuild.errors import SpecError
-from kbuild.train.losses import output_activation, resolve_losses, resolve_metrics
+from kbuild.plan.losses import output_activation, resolve_losses, resolve_metrics
 
 SPEC = """\
 input: {{shape: [4]}}

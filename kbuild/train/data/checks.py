@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from kbuild.errors import Problem, Span, SpecError
+from kbuild.plan.losses import Target
 from kbuild.plan.plan import Plan, PlannedLayer
 from kbuild.train.data.arrays import Named, Raw, Split
-from kbuild.train.losses import Target
 
 #: Integer types that stay as they are in memory; a step casts its batch.
 _COMPACT = ("uint8", "int8", "float16", "float32", "bool")

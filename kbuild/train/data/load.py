@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from kbuild.errors import Problem, SpecError
+from kbuild.plan.losses import Target
 from kbuild.plan.plan import Plan
 from kbuild.spec.data import DataSettings
 from kbuild.spec.train import TrainSettings
@@ -15,7 +16,6 @@ from kbuild.train.data.arrays import Data, Raw, Split
 from kbuild.train.data.checks import Checker
 from kbuild.train.data.npz import read_npz, read_single
 from kbuild.train.data.packaged import read_digits, read_keras
-from kbuild.train.losses import Target
 
 #: Sets the draws that split apart from those that shuffle: SeedSequence([seed, this]).
 _SPLIT_STREAM = 0x5B117
@@ -25,7 +25,7 @@ def load_data(settings: TrainSettings, plan: Plan, targets: Sequence[Target], fo
     """Read the data of a spec and check them against the plan.
 
     Args:
-        targets: of `kbuild.train.losses.resolve_losses`.
+        targets: of `kbuild.plan.losses.resolve_losses`.
         folder: what paths in the spec are relative to.
         seed: of the run; it draws the validation share.
 
