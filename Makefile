@@ -56,7 +56,7 @@ bench: $(STAMP) $(BENCH_VENV)/.tried ## measure speed and write docs/benchmarks.
 	$(RUN) benchmarks $(ARGS)
 
 lock: $(STAMP) ## resolve requirements.lock anew, for every supported Python
-	$(RUN) uv pip compile pyproject.toml --extra report --group dev --universal --python-version 3.10 \
+	$(RUN) uv pip compile pyproject.toml --all-extras --group dev --group docs --universal --python-version 3.10 \
 	  --upgrade --quiet --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements.lock
 
 clean: ## remove .venv and everything built (runs/ stays)
