@@ -12,43 +12,69 @@ from typing import Any
 from kbuild import __version__
 from kbuild.errors import KbuildError
 
-#: Package → what it is needed for; the first group is required.
+#: Packages that kbuild needs.
 REQUIRED = ("tensorflow", "keras", "numpy", "PyYAML", "typer", "rich", "simpleeval")
-EXTRAS = {"matplotlib": "learning curves (extra report)", "tensorboard": "TensorBoard logs (extra tensorboard)"}
+
+#: Extra → the packages it installs, as in pyproject.toml.
+EXTRAS = {
+    "report": ("jinja2", "matplotlib", "scipy"),
+    "onnx": ("onnx", "onnxruntime", "tf2onnx"),
+    "litert": ("ai-edge-litert",),
+    "table": ("pyarrow",),
+    "tfds": ("tensorflow-datasets",),
+    "cluster": ("ray",),
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow-skinny",),
+}
 
 
 @dataclass(frozen=True)
 class Report:
-    """Versions by package (None where missing), devices, and what failed."""
+    """Versions by package (None where missing), the same per extra, devices, and what failed."""
 
     versions: dict[str, str | None]
+    extras: dict[str, dict[str, str | None]]
     devices: tuple[str, ...]
     failures: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        return {"versions": self.versions, "devices": list(self.devices), "failures": list(self.failures)}
+        return {
+            "versions": self.versions,
+            "extras": self.extras,
+            "devices": list(self.devices),
+            "failures": list(self.failures),
+        }
 
     def text(self) -> str:
         """For people, one fact a line."""
-        lines = [f"{name:<12} {version or _missing(name)}" for name, version in self.versions.items()]
+        lines = [f"{name:<12} {version or 'MISSING'}" for name, version in self.versions.items()]
         lines.append(f"{'devices':<12} {', '.join(self.devices) or 'none'}")
         lines.append(f"{'cores':<12} {os.cpu_count()}")
+        lines += ["extras", *(f"  {name:<12} {_extra(name, packages)}" for name, packages in self.extras.items()), ""]
         lines += [f"FAILED: {failure}" for failure in self.failures] or ["everything kbuild needs works"]
         return "\n".join(lines) + "\n"
 
 
-def _missing(name: str) -> str:
-    return f"not installed; needed for {EXTRAS[name]}" if name in EXTRAS else "MISSING"
+def _extra(name: str, packages: dict[str, str | None]) -> str:
+    missing = [package for package, version in packages.items() if version is None]
+    if not missing:
+        return ", ".join(f"{package} {version}" for package, version in packages.items())
+    what = "" if len(missing) == len(packages) else f"{', '.join(missing)} "
+    return f"{what}not installed: pip install 'kbuild[{name}]'"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def examine() -> Report:
     """Look at this installation; builds, trains and saves nothing bigger than one Dense layer."""
     versions: dict[str, str | None] = {"kbuild": __version__, "python": platform.python_version()}
-    for name in (*REQUIRED, *EXTRAS):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
+    versions |= {name: _version(name) for name in REQUIRED}
+    extras = {extra: {name: _version(name) for name in packages} for extra, packages in EXTRAS.items()}
     failures = [f"{name} is not installed" for name in REQUIRED if versions[name] is None]
     if not (3, 10) <= sys.version_info < (3, 14):
         failures.append(f"Python {versions['python']}: kbuild needs 3.10 to 3.13")
@@ -60,7 +86,7 @@ def examine() -> Report:
         failures.append(str(error))
     except Exception as error:
         failures.append(f"one training step failed: {type(error).__name__}: {error}")
-    return Report(versions, devices, tuple(failures))
+    return Report(versions, extras, devices, tuple(failures))
 
 
 def _devices() -> tuple[str, ...]:
