@@ -247,13 +247,21 @@ _TOP: dict[str, Schema] = {
 
 def _data() -> Schema:
     names = {"anyOf": [{"type": "string"}, {"type": "object"}], "description": "The name of an array."}
+    listed = {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 2}
+    classes = {
+        "anyOf": [listed, {"type": "object", "additionalProperties": listed, "minProperties": 1}],
+        "description": "Names of the classes, in the order of their numbers; with several outputs a list for each.",
+    }
     kinds = []
     for kind, options in DATA_KINDS.items():
         value: Schema = {"type": "string"}
         if kind == "keras":
             value = {"enum": list(KERAS_SETS)}
         kinds.append(
-            _mapping({kind: _or_expression(value, {"type": "null"}), **dict.fromkeys(options, names)}, (kind,))
+            _mapping(
+                {kind: _or_expression(value, {"type": "null"}), **dict.fromkeys(options, names), "classes": classes},
+                (kind,),
+            )
         )
     named = _or_expression({"const": "digits"})["anyOf"]
     return {"anyOf": [*named, *kinds], "description": "digits, or one key that names the kind: {npz: FILE}."}

@@ -14,6 +14,7 @@ from kbuild.plan.losses import Target, resolve_losses, resolve_metrics
 from kbuild.plan.plan import Plan
 from kbuild.spec.model import Spec
 from kbuild.spec.train import TrainSettings
+from kbuild.train.classes import FILE, to_json
 from kbuild.train.data.arrays import Data
 from kbuild.train.data.load import load_data
 from kbuild.train.interrupt import Interrupted
@@ -231,6 +232,8 @@ def _work(run: RunDir, plan: Plan, prepared: Prepared, display: Silent, status: 
         display.note(note)
     for note in (*plan.notes, *data.notes):
         run.log(note)
+    if data.classes:
+        run.write(FILE, to_json(data.classes) + "\n")
     status.write("running")
     with CheckProcess() as process:
         model = build(prepared, plan)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from kbuild.spec.classes import ClassNames
 
 #: Layer name → array. A source that knows no layer names uses the single key "".
 Named = dict[str, np.ndarray]
@@ -39,12 +41,14 @@ class Raw:
     Attributes:
         origin: what messages call the source: a path, or "digits".
         names: "x_train"/"y_train"/... of each array, as messages show it: ("train", "x", layer) → array name.
+        classes: output → names of its classes by number, where the source knows them; "" for the only output.
     """
 
     origin: str
     train: Split
     test: Split | None
     names: dict[tuple[str, str, str], str]
+    classes: ClassNames = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,14 @@ class Data:
         validation: None where `validation` is 0.
         test: None where the source has none.
         notes: what was done to the arrays and how they were split, for the log.
+        classes: output layer → names of its classes by number, where they are known.
     """
 
     train: Split
     validation: Split | None
     test: Split | None
     notes: tuple[str, ...] = ()
+    classes: ClassNames = field(default_factory=dict)
 
     @property
     def splits(self) -> dict[str, Split]:

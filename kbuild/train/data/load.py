@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from kbuild.plan.losses import Target
 from kbuild.plan.plan import Plan
 from kbuild.spec.data import DataSettings
 from kbuild.spec.train import TrainSettings
+from kbuild.train.classes import match_classes
 from kbuild.train.data.arrays import Data, Raw, Split
 from kbuild.train.data.checks import Checker
 from kbuild.train.data.npz import read_npz, read_single
@@ -46,11 +48,12 @@ def load_unsplit(settings: TrainSettings, plan: Plan, targets: Sequence[Target],
     train = checker.split("train", raw.train)
     test = checker.split("test", raw.test) if raw.test else None
     checker.finish()
-    notes = list(checker.notes)
+    classes, left_out = match_classes(settings.data, raw.classes, plan, targets)
+    notes = [*checker.notes, *left_out]
     validation = None
     if isinstance(settings.validation, DataSettings):
         validation = load_single(settings.validation, plan, targets, folder, notes)
-    return Data(train, validation, test, tuple(notes))
+    return Data(train, validation, test, tuple(notes), classes)
 
 
 def split_validation(unsplit: Data, settings: TrainSettings, targets: Sequence[Target], seed: int) -> Data:
@@ -58,9 +61,9 @@ def split_validation(unsplit: Data, settings: TrainSettings, targets: Sequence[T
     train, validation = unsplit.train, unsplit.validation
     if isinstance(settings.validation, float) and settings.validation > 0:
         train, validation = _share(train, settings, seed)
-    data = Data(train, validation, unsplit.test)
+    data = replace(unsplit, train=train, validation=validation)
     counts = ", ".join(f"{split.rows:,} {name}" for name, split in data.splits.items()) + " examples"
-    return Data(train, validation, unsplit.test, (counts, *unsplit.notes, *_absent(train, targets)))
+    return replace(data, notes=(counts, *unsplit.notes, *_absent(train, targets)))
 
 
 def read_source(data: DataSettings, folder: Path) -> Raw:
