@@ -268,8 +268,23 @@ def hashed_crossing(call: Call) -> Shape:
 
 
 def lookup(call: Call) -> Shape | None:
-    """IntegerLookup, StringLookup: only the plain index keeps its shape whatever the vocabulary."""
-    return call.shape if call.args["output_mode"] == "int" else None
+    """IntegerLookup, StringLookup: a slot for every token; None where the vocabulary is still to be learnt."""
+    mode, vocabulary, most = (call.args[name] for name in ("output_mode", "vocabulary", "max_tokens"))
+    if mode == "int":
+        return call.shape
+    if call.args["pad_to_max_tokens"]:
+        if most is None:
+            call.fail("needs max_tokens for pad_to_max_tokens")
+        depth = most
+    elif isinstance(vocabulary, list):
+        unknown = call.args["num_oov_indices"]
+        special = [call.args["oov_token"]] * unknown
+        depth = len(vocabulary) + (0 if vocabulary[:unknown] == special else unknown)
+    else:
+        return None
+    if mode == "one_hot":
+        return _one_hot(call.shape, depth)
+    return (*call.shape[:-1], depth)
 
 
 def _one_hot(shape: Shape, depth: int) -> Shape:

@@ -14,6 +14,7 @@ from typing import Any
 from kbuild.errors import Source, Span
 from kbuild.spec.reader import Mapping, Node, Scalar
 from kbuild.spec.settings import Settings
+from kbuild.spec.table import Table
 from kbuild.spec.train import TrainSettings
 from kbuild.spec.writer import write_yaml
 
@@ -23,12 +24,13 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class InputDecl:
-    """One input: `shape` without the batch axis, None where free; `dtype` a Keras dtype name."""
+    """One input: `shape` without the batch axis, None where free; `dtype` a Keras dtype name; `because` says why."""
 
     name: str
     shape: tuple[int | None, ...]
     dtype: str
     span: Span
+    because: str = "input of the spec"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,7 @@ class Spec:
         blocks: declared blocks by name.
         layers: the items of `layers`.
         train: the `train` section, or None.
+        table: the columns that the inputs are, where `input` says `table`.
     """
 
     source: Source
@@ -155,6 +158,7 @@ class Spec:
     blocks: ReadOnly[str, Block]
     layers: tuple[Item, ...]
     train: TrainSettings | None
+    table: Table | None = None
 
     @property
     def folder(self) -> Path:

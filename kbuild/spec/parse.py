@@ -18,10 +18,11 @@ from kbuild.spec.names import NAME, meant, valid_name
 from kbuild.spec.reader import Items, Mapping, Node, Scalar, kind_of, plain
 from kbuild.spec.resolve import resolve
 from kbuild.spec.settings import ORDERING_KEYS, read_ordering
+from kbuild.spec.table import Table, read_table
 from kbuild.spec.train import TRAIN_KEYS, read_train
 
 TOP_KEYS = ("kbuild", "name", "vars", "include", "input", "inputs", "outputs", "ordering", "blocks", "layers", "train")
-_INPUT_KEYS = ("shape", "dtype")
+_INPUT_KEYS = ("shape", "dtype", "table")
 #: What `dtype` of an input may say.
 DTYPES: tuple[str, ...] = ("float32", "float16", "bfloat16", "float64", "int8", "int16", "int32", "int64")
 DTYPES += ("uint8", "uint16", "uint32", "uint64", "bool", "string")
@@ -54,18 +55,20 @@ def parse(tree: Node, path: Path | None, problems: list[Problem]) -> Spec | None
     names = _vars(tree.get("vars"), problems)
     train = tree.get("train")
     ordering = tree.get("ordering")
+    inputs, table = _inputs(tree, names, problems)
     return Spec(
         source=tree.span.source,
         tree=tree,
         path=path,
         name=_name(tree.get("name"), path, problems),
         vars=names,
-        inputs=_inputs(tree, names, problems),
+        inputs=inputs,
         outputs=_outputs(tree.get("outputs"), problems),
         ordering=read_ordering(None if ordering is None else resolve(ordering, names, problems), problems),
         blocks=read_blocks(tree.get("blocks"), problems),
         layers=_layers(tree, problems),
         train=None if train is None else read_train(resolve(train, names, problems), problems),
+        table=table,
     )
 
 
@@ -111,27 +114,59 @@ def _vars(node: Node | None, problems: list[Problem]) -> dict[str, Any]:
     return names
 
 
-def _inputs(tree: Mapping, names: ReadOnly[str, Any], problems: list[Problem]) -> tuple[InputDecl, ...]:
+def _inputs(
+    tree: Mapping, names: ReadOnly[str, Any], problems: list[Problem]
+) -> tuple[tuple[InputDecl, ...], Table | None]:
+    """The inputs, and the table whose columns they are, if one is written."""
     one, many = tree.get("input"), tree.get("inputs")
     if one is not None and many is not None:
         key = tree.key("inputs")
         assert key is not None
         problems.append(Problem("unknown-key", "`input` and `inputs` exclude each other", key.span, "keep one"))
     if one is not None:
-        return (_input("input", resolve(one, names, problems), problems, one.span),)
+        resolved = resolve(one, names, problems)
+        if isinstance(resolved, Mapping) and resolved.get("table") is not None:
+            return _table(resolved, problems)
+        return (_input("input", resolved, problems, one.span),), None
     if many is None:
         hint = "for example  input: {shape: [28, 28, 1]}"
         if not meant(tree, TOP_KEYS, ("input", "inputs")):
             problems.append(Problem("missing-key", "a spec needs `input` or `inputs`", tree.span, hint))
-        return (InputDecl("input", (), "float32", tree.span),)
+        return (InputDecl("input", (), "float32", tree.span),), None
     if not isinstance(many, Mapping) or not many.entries:
         expected = "a mapping of names to {shape: [...]}"
         what = "an empty one" if isinstance(many, Mapping) else kind_of(many)
         problems.append(Problem("wrong-type", f"`inputs` takes {expected}, not {what}", many.span))
-        return (InputDecl("input", (), "float32", many.span),)
+        return (InputDecl("input", (), "float32", many.span),), None
     for key, _ in many:
         valid_name(key, problems)
-    return tuple(_input(key.value, resolve(value, names, problems), problems, key.span) for key, value in many)
+    pairs = [(key, resolve(value, names, problems)) for key, value in many]
+    return tuple(_input(key.value, value, problems, key.span) for key, value in pairs), None
+
+
+def _table(node: Mapping, problems: list[Problem]) -> tuple[tuple[InputDecl, ...], Table | None]:
+    """An input for every column of `table`; a stand-in where it is wrong."""
+    for key, _ in node:
+        if key.value != "table":
+            message = f"`{key.value[:60]}` does not stand beside `table`"
+            hint = "every column is an input of the shape [1]; its type follows from the table"
+            problems.append(Problem("unknown-key", message, key.span, hint if key.value in _INPUT_KEYS else ""))
+    key, value = node.key("table"), node.get("table")
+    assert key is not None and value is not None
+    table = read_table(value, key.span, problems)
+    if table is None:
+        return (InputDecl("input", (), "float32", node.span),), None
+    numbers = {id(column) for column in table.numeric}
+    return tuple(
+        InputDecl(
+            column.input,
+            (1,),
+            column.dtype,
+            column.span,
+            f"{'numeric' if id(column) in numbers else 'category'} column {column.name!r} of the table",
+        )
+        for column in table.columns
+    ), table
 
 
 def _input(name: str, node: Node, problems: list[Problem], span: Span) -> InputDecl:
@@ -140,6 +175,10 @@ def _input(name: str, node: Node, problems: list[Problem], span: Span) -> InputD
     if not isinstance(node, Mapping):
         message = f"an input is a mapping, not {kind_of(node)}"
         problems.append(Problem("wrong-type", message, node.span, "for example {shape: [28, 28, 1]}"))
+        return stand_in
+    if node.key("table") is not None:
+        message, hint = "`table` stands under `input`", "several columns are several inputs: input: {table: {...}}"
+        problems.append(Problem("unknown-key", message, node.span, hint))
         return stand_in
     for key, _ in node:
         if key.value not in _INPUT_KEYS:

@@ -10,6 +10,7 @@ from kbuild.errors import Problem, nearest, suggest
 from kbuild.plan.graph import Branch, Graph, Node, Scope
 from kbuild.plan.passes.expand_layer import LIMITS, LayerReader, LimitReached, Place
 from kbuild.plan.passes.expand_size import too_large
+from kbuild.plan.passes.expand_table import table_items
 from kbuild.spec.model import (
     Beside,
     BranchesItem,
@@ -26,6 +27,7 @@ from kbuild.spec.reader import Mapping, Scalar, kind_of, plain
 from kbuild.spec.reader import Node as Tree
 from kbuild.spec.resolve import resolve
 from kbuild.spec.settings import origin
+from kbuild.spec.table import Table
 
 __all__ = ["LIMITS", "expand"]
 
@@ -45,7 +47,7 @@ def expand(spec: Spec, problems: list[Problem]) -> Graph:
     scope = Scope()
     for declared in spec.inputs:
         expander.input(declared, scope)
-    start = graph.nodes[0] if len(graph.nodes) == 1 else None
+    start = expander.table(spec.table, scope) if spec.table else graph.nodes[0] if len(graph.nodes) == 1 else None
     refusal = too_large(spec, "expanded-layers", LIMITS["expanded-layers"])
     if refusal is not None:
         problems.append(refusal)
@@ -66,9 +68,18 @@ class _Expander(LayerReader):
     def input(self, declared: InputDecl, scope: Scope) -> None:
         node = Node("InputLayer", _INPUT, {}, [], "input", declared.span, scope, local=declared.name)
         node.args = {"shape": list(declared.shape), "dtype": declared.dtype}
-        node.because = "input of the spec"
+        node.because = declared.because
         scope.names[declared.name] = node
         self.graph.nodes.append(node)
+
+    def table(self, table: Table, scope: Scope) -> Node | None:
+        """The layers between the columns of a table and the spec's own layers; returns what those read."""
+        end: Node | None = self.graph.nodes[0]
+        for item, because in table_items(table):
+            end = self.layer(item, None, Place(scope, self.spec.vars))
+            if end is not None:
+                end.because = because
+        return end
 
     def outputs(self, chosen: tuple[Reference, ...] | None, scope: Scope, end: Node | None) -> None:
         if chosen is None:
