@@ -1,4 +1,4 @@
-"""Where a training's examples come from: the value of `data`, or of `validation` where it is no share."""
+"""Where a training's arrays come from: the value of `data`, or of `validation` where it is no share."""
 
 from __future__ import annotations
 
@@ -6,71 +6,51 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kbuild.errors import Problem, Span, suggest
-from kbuild.spec.data_values import ARRAYS, NOTHING, Value, named_texts, text, wrong
-from kbuild.spec.reader import Mapping, Node, Scalar
+from kbuild.spec.classes import ClassNames, read_classes
+from kbuild.spec.reader import Mapping, Node, Scalar, kind_of
+
+#: kind of data → the options it takes beside its own key. `digits` is shipped with kbuild.
+DATA_KINDS: dict[str, tuple[str, ...]] = {
+    "digits": (),
+    "npz": ("x", "y", "x_test", "y_test"),
+    "keras": (),
+}
+
+#: Kinds of data that the design names and this version does not read.
+LATER_KINDS = ("csv", "tfrecord", "images", "parquet", "tfds")
 
 #: Keras data sets that arrive as arrays.
 KERAS_SETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "boston_housing", "california_housing")
 
 
 @dataclass(frozen=True)
-class DataKind:
-    """A kind of data.
-
-    Attributes:
-        source: the value of the key that names the kind: a file, a folder, the name of a data set.
-        options: what may stand beside it. A kind that takes `classes` gets those of the training data for its
-            validation data and for data to evaluate.
-        needs: options that must be written.
-        example: of the whole value, for hints.
-    """
-
-    source: Value
-    options: dict[str, Value] = field(default_factory=dict)
-    needs: tuple[str, ...] = ()
-    example: str = ""
-
-
-_KERAS_SET = Value(text("the name of a data set").read, {"enum": list(KERAS_SETS)})
-_NAMED = {option: ARRAYS for option in ("x", "y", "x_test", "y_test", "sample_weight", "sample_weight_test")}
-_NPY = named_texts("a file's name", "a folder of .npy files, or a mapping from names to files")
-
-#: kind of data → what it takes; `kbuild.train.data.sources` reads them. `digits` is shipped with kbuild.
-DATA_KINDS: dict[str, DataKind] = {
-    "digits": DataKind(NOTHING, example="digits"),
-    "npz": DataKind(text("a file's name"), _NAMED, example="{npz: FILE}"),
-    "npy": DataKind(_NPY, _NAMED, example="{npy: FOLDER}"),
-    "keras": DataKind(_KERAS_SET, example="{keras: mnist}"),
-}
-
-#: Kinds of data that the design names and this version does not read.
-LATER_KINDS = ("csv", "parquet", "image_folder", "tfrecord", "tfds")
-
-#: Suffix of a file → its kind, where a file's name alone says what to read: `validation: held.npz`.
-SUFFIXES = {".npz": "npz"}
-
-
-@dataclass(frozen=True)
 class DataSettings:
-    """Where examples come from.
+    """Where arrays come from.
 
     Attributes:
         kind: a key of DATA_KINDS.
-        source: the value of the kind's own key: a path, a name, or what its `Value` reads.
-        options: option → its value, as its `Value` reads it.
-        span: the place of the value in the spec; None where a command line names the data.
+        source: the file (`npz`) or the data set's name (`digits`, `keras`).
+        options: option → array name, or a mapping from layer name to array name.
+        span: the place of the value in the spec.
         spans: option → its place.
+        classes: output → names of its classes, whatever the kind of data.
     """
 
     kind: str
-    source: Any
+    source: str
     options: dict[str, Any] = field(default_factory=dict)
     span: Span | None = None
     spans: dict[str, Span] = field(default_factory=dict)
+    classes: ClassNames = field(default_factory=dict)
 
     def place(self, option: str) -> Span | None:
         """The place of an option, or of the whole setting where it is not written."""
         return self.spans.get(option, self.span)
+
+
+def wrong(name: str, expected: str, node: Node, problems: list[Problem], hint: str = "") -> None:
+    """Report a value of the wrong type or range."""
+    problems.append(Problem("wrong-type", f"`{name}` must be {expected}, not {kind_of(node)}", node.span, hint))
 
 
 def read_data(name: str, node: Node, problems: list[Problem]) -> DataSettings | None:
@@ -94,18 +74,17 @@ def read_data(name: str, node: Node, problems: list[Problem]) -> DataSettings | 
         message = f"data of the kind `{kind}` are not part of this version"
         problems.append(Problem("not-yet", message, kinds[0].span, f"this version reads {', '.join(DATA_KINDS)}"))
         return None
-    return _data_options(kind, node, problems)
+    return _data_options(name, kind, node, problems)
 
 
 def _named_data(name: str, node: Scalar, problems: list[Problem]) -> DataSettings | None:
     value = node.value
     if value == "digits":
         return DataSettings("digits", "digits", span=node.span)
-    kind = next((kind for suffix, kind in SUFFIXES.items() if isinstance(value, str) and value.endswith(suffix)), None)
-    if kind is not None:
+    if isinstance(value, str) and value.endswith(".npz"):
         if name == "validation":
-            return DataSettings(kind, value, span=node.span)
-        hint = f"write {{{kind}: {value}}}"
+            return DataSettings("npz", value, span=node.span)
+        hint = f"write {{npz: {value}}}"
     elif isinstance(value, str) and value in KERAS_SETS:
         hint = f"write {{keras: {value}}}"
     else:
@@ -114,28 +93,47 @@ def _named_data(name: str, node: Scalar, problems: list[Problem]) -> DataSetting
     return None
 
 
-def _data_options(kind: str, node: Mapping, problems: list[Problem]) -> DataSettings | None:
-    before, known = len(problems), DATA_KINDS[kind]
-    source: Any = None
-    options: dict[str, Any] = {}
+def _data_options(name: str, kind: str, node: Mapping, problems: list[Problem]) -> DataSettings | None:
+    before = len(problems)
+    source, options, classes = "", {}, {}
     for key, value in node:
         option = key.value
         if option == kind:
-            source = known.source.read(kind, value, problems)
-        elif option in known.options:
-            options[option] = known.options[option].read(option, value, problems)
-        else:
-            hint = suggest(option, known.options) or f"known: {', '.join(known.options) or 'none'}"
+            if isinstance(value, Scalar) and isinstance(value.value, str) and value.value:
+                source = value.value
+            elif kind == "digits" and isinstance(value, Scalar) and value.value is None:
+                source = "digits"
+            else:
+                wrong(kind, "a file's name" if kind == "npz" else "the name of a data set", value, problems)
+        elif option == "classes" and name == "data":
+            classes = read_classes(value, problems)
+        elif option not in DATA_KINDS[kind]:
+            known = ", ".join(DATA_KINDS[kind]) or "none"
+            hint = suggest(option, DATA_KINDS[kind]) or f"known: {known}"
             problems.append(Problem("unknown-key", f"data of the kind `{kind}` have no {option!r}", key.span, hint))
+        else:
+            options[option] = _array_names(option, value, problems)
     if kind == "keras" and source and source not in KERAS_SETS:
         hint = suggest(source, KERAS_SETS) or f"known: {', '.join(KERAS_SETS)}"
         value_span = node.get(kind).span  # type: ignore[union-attr]
         problems.append(Problem("unknown-name", f"there is no Keras data set {source!r} of arrays", value_span, hint))
-    missing = [option for option in known.needs if node.key(option) is None]
-    if missing:
-        message = f"data of the kind `{kind}` need {', '.join(f'`{option}`' for option in missing)}"
-        problems.append(Problem("missing-key", message, node.span, f"for example {known.example}"))
     if len(problems) > before:
         return None
     spans = {key.value: value.span for key, value in node}
-    return DataSettings(kind, source, options, node.span, spans)
+    return DataSettings(kind, source, options, node.span, spans, classes)
+
+
+def _array_names(option: str, node: Node, problems: list[Problem]) -> Any:
+    """One array's name, or a mapping from input or output layers to array names."""
+    if isinstance(node, Scalar) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, Mapping) and len(node):
+        names = {}
+        for key, value in node:
+            if isinstance(value, Scalar) and isinstance(value.value, str):
+                names[key.value] = value.value
+            else:
+                wrong(f"{option}.{key.value}", "the name of an array", value, problems)
+        return names
+    wrong(option, "the name of an array, or a mapping from layers to arrays", node, problems)
+    return None
