@@ -1,4 +1,4 @@
-"""Where a training's arrays come from: the value of `data`, or of `validation` where it is no share."""
+"""Where a training's examples come from: the value of `data`, or of `validation` where it is no share."""
 
 from __future__ import annotations
 
@@ -7,37 +7,63 @@ from typing import Any
 
 from kbuild.errors import Problem, Span, suggest
 from kbuild.spec.classes import ClassNames, read_classes
-from kbuild.spec.reader import Mapping, Node, Scalar, kind_of
-
-#: kind of data → the options it takes beside its own key. `digits` is shipped with kbuild.
-DATA_KINDS: dict[str, tuple[str, ...]] = {
-    "digits": (),
-    "npz": ("x", "y", "x_test", "y_test"),
-    "keras": (),
-}
-
-#: Kinds of data that the design names and this version does not read.
-LATER_KINDS = ("csv", "tfrecord", "images", "parquet", "tfds")
+from kbuild.spec.data_values import ARRAYS, NOTHING, Value, text, wrong
+from kbuild.spec.reader import Mapping, Node, Scalar
 
 #: Keras data sets that arrive as arrays.
 KERAS_SETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "boston_housing", "california_housing")
 
 
 @dataclass(frozen=True)
+class DataKind:
+    """A kind of data.
+
+    Attributes:
+        source: the value of the key that names the kind: a file, a folder, the name of a data set.
+        options: what may stand beside it (and beside every kind, `classes`).
+        needs: options that must be written.
+        example: of the whole value, for hints.
+    """
+
+    source: Value
+    options: dict[str, Value] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    example: str = ""
+
+
+_KERAS_SET = Value(text("the name of a data set").read, {"enum": list(KERAS_SETS)})
+_NAMED = dict.fromkeys(("x", "y", "x_test", "y_test", "sample_weight", "sample_weight_test"), ARRAYS)
+
+#: kind of data → what it takes; `kbuild.train.data.sources` reads them. `digits` is shipped with kbuild.
+DATA_KINDS: dict[str, DataKind] = {
+    "digits": DataKind(NOTHING, example="digits"),
+    "npz": DataKind(text("a file's name"), _NAMED, example="{npz: FILE}"),
+    "keras": DataKind(_KERAS_SET, example="{keras: mnist}"),
+}
+
+#: Kinds of data that the design names and this version does not read.
+LATER_KINDS = ("csv", "parquet", "image_folder", "tfrecord", "tfds")
+
+#: Suffix of a file → its kind, where a file's name alone says what to read: `validation: held.npz`.
+SUFFIXES = {".npz": "npz"}
+
+
+@dataclass(frozen=True)
 class DataSettings:
-    """Where arrays come from.
+    """Where examples come from.
 
     Attributes:
         kind: a key of DATA_KINDS.
-        source: the file (`npz`) or the data set's name (`digits`, `keras`).
-        options: option → array name, or a mapping from layer name to array name.
-        span: the place of the value in the spec.
+        source: the value of the kind's own key: a path, a name, or what its `Value` reads.
+        options: option → its value, as its `Value` reads it.
+        span: the place of the value in the spec; None where a command line names the data.
         spans: option → its place.
-        classes: output → names of its classes, whatever the kind of data.
+        classes: output → names of its classes, whatever the kind of data; "" for the only output. A source whose
+            labels are names numbers them in this order; for validation data it is that of the training data.
     """
 
     kind: str
-    source: str
+    source: Any
     options: dict[str, Any] = field(default_factory=dict)
     span: Span | None = None
     spans: dict[str, Span] = field(default_factory=dict)
@@ -46,11 +72,6 @@ class DataSettings:
     def place(self, option: str) -> Span | None:
         """The place of an option, or of the whole setting where it is not written."""
         return self.spans.get(option, self.span)
-
-
-def wrong(name: str, expected: str, node: Node, problems: list[Problem], hint: str = "") -> None:
-    """Report a value of the wrong type or range."""
-    problems.append(Problem("wrong-type", f"`{name}` must be {expected}, not {kind_of(node)}", node.span, hint))
 
 
 def read_data(name: str, node: Node, problems: list[Problem]) -> DataSettings | None:
@@ -81,10 +102,11 @@ def _named_data(name: str, node: Scalar, problems: list[Problem]) -> DataSetting
     value = node.value
     if value == "digits":
         return DataSettings("digits", "digits", span=node.span)
-    if isinstance(value, str) and value.endswith(".npz"):
+    kind = next((kind for suffix, kind in SUFFIXES.items() if isinstance(value, str) and value.endswith(suffix)), None)
+    if kind is not None:
         if name == "validation":
-            return DataSettings("npz", value, span=node.span)
-        hint = f"write {{npz: {value}}}"
+            return DataSettings(kind, value, span=node.span)
+        hint = f"write {{{kind}: {value}}}"
     elif isinstance(value, str) and value in KERAS_SETS:
         hint = f"write {{keras: {value}}}"
     else:
@@ -94,46 +116,30 @@ def _named_data(name: str, node: Scalar, problems: list[Problem]) -> DataSetting
 
 
 def _data_options(name: str, kind: str, node: Mapping, problems: list[Problem]) -> DataSettings | None:
-    before = len(problems)
-    source, options, classes = "", {}, {}
+    before, known = len(problems), DATA_KINDS[kind]
+    source: Any = None
+    options: dict[str, Any] = {}
+    classes: ClassNames = {}
     for key, value in node:
         option = key.value
         if option == kind:
-            if isinstance(value, Scalar) and isinstance(value.value, str) and value.value:
-                source = value.value
-            elif kind == "digits" and isinstance(value, Scalar) and value.value is None:
-                source = "digits"
-            else:
-                wrong(kind, "a file's name" if kind == "npz" else "the name of a data set", value, problems)
+            source = known.source.read(kind, value, problems)
         elif option == "classes" and name == "data":
             classes = read_classes(value, problems)
-        elif option not in DATA_KINDS[kind]:
-            known = ", ".join(DATA_KINDS[kind]) or "none"
-            hint = suggest(option, DATA_KINDS[kind]) or f"known: {known}"
-            problems.append(Problem("unknown-key", f"data of the kind `{kind}` have no {option!r}", key.span, hint))
+        elif option in known.options:
+            options[option] = known.options[option].read(option, value, problems)
         else:
-            options[option] = _array_names(option, value, problems)
+            hint = suggest(option, known.options) or f"known: {', '.join(known.options) or 'none'}"
+            problems.append(Problem("unknown-key", f"data of the kind `{kind}` have no {option!r}", key.span, hint))
     if kind == "keras" and source and source not in KERAS_SETS:
         hint = suggest(source, KERAS_SETS) or f"known: {', '.join(KERAS_SETS)}"
         value_span = node.get(kind).span  # type: ignore[union-attr]
         problems.append(Problem("unknown-name", f"there is no Keras data set {source!r} of arrays", value_span, hint))
+    missing = [option for option in known.needs if node.key(option) is None]
+    if missing:
+        message = f"data of the kind `{kind}` need {', '.join(f'`{option}`' for option in missing)}"
+        problems.append(Problem("missing-key", message, node.span, f"for example {known.example}"))
     if len(problems) > before:
         return None
     spans = {key.value: value.span for key, value in node}
     return DataSettings(kind, source, options, node.span, spans, classes)
-
-
-def _array_names(option: str, node: Node, problems: list[Problem]) -> Any:
-    """One array's name, or a mapping from input or output layers to array names."""
-    if isinstance(node, Scalar) and isinstance(node.value, str):
-        return node.value
-    if isinstance(node, Mapping) and len(node):
-        names = {}
-        for key, value in node:
-            if isinstance(value, Scalar) and isinstance(value.value, str):
-                names[key.value] = value.value
-            else:
-                wrong(f"{option}.{key.value}", "the name of an array", value, problems)
-        return names
-    wrong(option, "the name of an array, or a mapping from layers to arrays", node, problems)
-    return None

@@ -7,11 +7,12 @@ cannot say (names, arithmetic, shapes) is left to the compiler; the schema never
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 from kbuild import policy
 from kbuild.spec import schema_keras as keras
-from kbuild.spec.data import DATA_KINDS, KERAS_SETS
+from kbuild.spec.data import DATA_KINDS, SUFFIXES
 from kbuild.spec.model import FORMAT
 from kbuild.spec.parse import DTYPES
 from kbuild.spec.train import PRECISIONS
@@ -246,23 +247,16 @@ _TOP: dict[str, Schema] = {
 
 
 def _data() -> Schema:
-    names = {"anyOf": [{"type": "string"}, {"type": "object"}], "description": "The name of an array."}
     listed = {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 2}
     classes = {
         "anyOf": [listed, {"type": "object", "additionalProperties": listed, "minProperties": 1}],
         "description": "Names of the classes, in the order of their numbers; with several outputs a list for each.",
     }
     kinds = []
-    for kind, options in DATA_KINDS.items():
-        value: Schema = {"type": "string"}
-        if kind == "keras":
-            value = {"enum": list(KERAS_SETS)}
-        kinds.append(
-            _mapping(
-                {kind: _or_expression(value, {"type": "null"}), **dict.fromkeys(options, names), "classes": classes},
-                (kind,),
-            )
-        )
+    for name, kind in DATA_KINDS.items():
+        options = {option: _or_expression(value.schema) for option, value in kind.options.items()}
+        value = _or_expression(kind.source.schema)
+        kinds.append(_mapping({name: value, **options, "classes": classes}, (name, *kind.needs)))
     named = _or_expression({"const": "digits"})["anyOf"]
     return {"anyOf": [*named, *kinds], "description": "digits, or one key that names the kind: {npz: FILE}."}
 
@@ -291,7 +285,7 @@ _TRAIN: dict[str, Schema] = {
     "validation": {
         "anyOf": [
             {"type": "number", "minimum": 0, "exclusiveMaximum": 1},
-            {"type": "string", "pattern": "\\.npz$"},
+            {"type": "string", "pattern": f"({'|'.join(map(re.escape, SUFFIXES))})$"},
             _ref("data"),
         ],
         "description": "A share of the training data (0.1), data of its own, or 0 for none.",

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kbuild.errors import Problem, Span, suggest
-from kbuild.spec.data import DataSettings, read_data, wrong
+from kbuild.spec.data import DataSettings, read_data
+from kbuild.spec.data_values import wrong
 from kbuild.spec.names import meant
 from kbuild.spec.reader import Items, Mapping, Node, Scalar, kind_of
 

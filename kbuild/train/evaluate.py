@@ -10,7 +10,6 @@ from typing import Any
 from kbuild.errors import InputError
 from kbuild.plan.losses import Target, resolve_losses
 from kbuild.plan.plan import Plan
-from kbuild.spec.data import DataSettings
 from kbuild.spec.train import TrainSettings
 from kbuild.train.rundir import MARKER, RunDir, open_run, read_json
 
@@ -52,7 +51,8 @@ def evaluate(
     """Loss and metrics of a run's model.
 
     Args:
-        data: an .npz archive with one set of examples (`x_test` and `y_test`, or `x` and `y`); None for the run's own.
+        data: a file or folder with one set of examples, read as the run's own data are: an .npz archive (`x_test` and
+            `y_test`, or `x` and `y`), an image folder, ...; None for the run's own.
         best: use `checkpoints/best.keras` instead of the exported SavedModel.
         quiet: print no notes.
 
@@ -63,15 +63,17 @@ def evaluate(
     Raises:
         InputError: not a run, no model in it, or data that do not fit.
     """
+    from kbuild.train.classes import read_run_classes
     from kbuild.train.data.load import load_data, load_single
+    from kbuild.train.data.sources import data_at
     from kbuild.train.loop import Loop
     from kbuild.train.progress import make_progress
 
     run = read_run(run_dir)
     notes: list[str] = []
     if data is not None:
-        settings = DataSettings("npz", str(Path(data).resolve()))
-        splits = {"data": load_single(settings, run.plan, run.targets, Path(), notes, "test")}
+        settings = data_at(Path(data), run.settings.data)
+        splits = {"data": load_single(settings, run.plan, run.targets, Path(), notes, read_run_classes(run.files.path))}
     else:
         loaded = load_data(run.settings, run.plan, run.targets, run.folder, run.settings.seed)
         splits = {name: split for name, split in loaded.splits.items() if name != "train"} or loaded.splits

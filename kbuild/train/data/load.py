@@ -11,13 +11,13 @@ import numpy as np
 from kbuild.errors import Problem, SpecError
 from kbuild.plan.losses import Target
 from kbuild.plan.plan import Plan
+from kbuild.spec.classes import ClassNames
 from kbuild.spec.data import DataSettings
 from kbuild.spec.train import TrainSettings
 from kbuild.train.classes import match_classes
-from kbuild.train.data.arrays import Data, Raw, Split
+from kbuild.train.data.arrays import Data, Split
 from kbuild.train.data.checks import Checker
-from kbuild.train.data.npz import read_npz, read_single
-from kbuild.train.data.packaged import read_digits, read_keras
+from kbuild.train.data.sources import read_examples, read_source
 
 #: Sets the draws that split apart from those that shuffle: SeedSequence([seed, this]).
 _SPLIT_STREAM = 0x5B117
@@ -49,10 +49,11 @@ def load_unsplit(settings: TrainSettings, plan: Plan, targets: Sequence[Target],
     test = checker.split("test", raw.test) if raw.test else None
     checker.finish()
     classes, left_out = match_classes(settings.data, raw.classes, plan, targets)
-    notes = [*checker.notes, *left_out]
+    notes = [*raw.notes, *checker.notes, *left_out]
     validation = None
     if isinstance(settings.validation, DataSettings):
-        validation = load_single(settings.validation, plan, targets, folder, notes)
+        known = raw.classes or settings.data.classes
+        validation = load_single(settings.validation, plan, targets, folder, notes, known)
     return Data(train, validation, test, tuple(notes), classes)
 
 
@@ -66,29 +67,25 @@ def split_validation(unsplit: Data, settings: TrainSettings, targets: Sequence[T
     return replace(data, notes=(counts, *unsplit.notes, *_absent(train, targets)))
 
 
-def read_source(data: DataSettings, folder: Path) -> Raw:
-    """The arrays of a source as they are stored."""
-    if data.kind == "npz":
-        return read_npz(data, folder)
-    return read_keras(data) if data.kind == "keras" else read_digits(data)
-
-
 def load_single(
-    data: DataSettings, plan: Plan, targets: Sequence[Target], folder: Path, notes: list[str], split: str = "validation"
+    data: DataSettings,
+    plan: Plan,
+    targets: Sequence[Target],
+    folder: Path,
+    notes: list[str],
+    classes: ClassNames | None = None,
 ) -> Split:
-    """One set of examples, checked: a validation file, or a file to evaluate. A set by name gives its test part."""
-    if data.kind == "npz":
-        raw = read_single(data, folder, split)
-        examples = raw.train
-    else:
-        raw = read_source(data, folder)
-        examples = raw.test or raw.train
-    checker = Checker(
-        Raw(raw.origin, examples, None, {(split, *k[1:]): v for k, v in raw.names.items()}), plan, targets, data.span
-    )
-    checked = checker.split(split, examples)
+    """One set of examples, checked: a validation file, or a file to evaluate. A set by name gives its test part.
+
+    Args:
+        notes: notes are appended.
+        classes: names of the classes of the training data, as their source gave them.
+    """
+    raw = read_examples(data, folder, classes or {})
+    checker = Checker(raw, plan, targets, data.span)
+    checked = checker.split("train", raw.train)
     checker.finish()
-    notes.extend(note for note in checker.notes if note not in notes)
+    notes.extend(note for note in (*raw.notes, *checker.notes) if note not in notes)
     return checked
 
 

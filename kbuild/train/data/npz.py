@@ -134,7 +134,7 @@ def read_npz(data: DataSettings, folder: Path) -> Raw:
     return Raw(str(path), train, test, names)
 
 
-def read_single(data: DataSettings, folder: Path, split: str) -> Raw:
+def read_single(data: DataSettings, folder: Path) -> Raw:
     """One set of examples: x and y under their written names, or the first of SINGLE that is there."""
     path = folder / data.source
     names: dict[tuple[str, str, str], str] = {}
@@ -143,8 +143,10 @@ def read_single(data: DataSettings, folder: Path, split: str) -> Raw:
         def part(side: str) -> Named:
             found = next((name for name in SINGLE[side] if name in archive.members), SINGLE[side][2])
             wanted = data.options.get(side, found)
+            if data.span is None and isinstance(wanted, str) and wanted not in archive.members:
+                wanted = found  # the name is that of the run's own data, and nobody has asked for it here
             pairs = wanted.items() if isinstance(wanted, dict) else [("", wanted)]
-            names.update({(split, side, layer): array for layer, array in pairs})
+            names.update({("train", side, layer): array for layer, array in pairs})
             return {layer: archive.read(array, data.spans.get(side)) for layer, array in pairs}
 
         return Raw(str(path), Split(part("x"), part("y")), None, names)

@@ -11,14 +11,14 @@ from kbuild.train.data.arrays import Raw, Split
 from kbuild.train.data.npz import fail, read_npz
 
 
-def read_digits(data: DataSettings) -> Raw:
+def read_digits(data: DataSettings, folder: Path) -> Raw:
     """The shipped digits: x (rows, 8, 8) uint8 from 0 to 16, y (rows,) uint8 from 0 to 9."""
     with resources.as_file(resources.files("kbuild") / "data" / "digits.npz") as path:
         raw = read_npz(DataSettings("npz", path.name, span=data.span), Path(path).parent)
     return Raw("digits", raw.train, raw.test, raw.names)
 
 
-def read_keras(data: DataSettings) -> Raw:
+def read_keras(data: DataSettings, folder: Path) -> Raw:
     """A Keras data set from Keras' cache, or downloaded into it.
 
     Raises:

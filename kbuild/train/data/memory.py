@@ -1,0 +1,60 @@
+"""How much of a data set is held in memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from kbuild.train.data.arrays import Rows, Values, parts
+
+#: The part of the memory that the arrays of one source may take; what is larger is read from its files in batches.
+RESIDENT_SHARE = 0.25
+
+#: Where Linux says what a container may use (version 2 and 1 of control groups).
+_GROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+def memory() -> int:
+    """Bytes of memory this process may use: of the machine, or less where a limit is set; 64 GiB where nobody says.
+
+    >>> memory() > 2**20
+    True
+    """
+    found = [64 * 2**30]
+    with suppress(AttributeError, ValueError, OSError):
+        found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for path in _GROUPS:
+        with suppress(OSError, ValueError):  # no such group, or the word `max`
+            found.append(int(path.read_text()))
+    with suppress(ImportError):  # not a Unix
+        import resource
+
+        limits = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_DATA, resource.RLIMIT_AS))
+        found += [limit for limit in limits if limit != resource.RLIM_INFINITY]
+    return min(found)
+
+
+def fits_in_memory(sizes: Iterable[int]) -> bool:
+    """Whether values of these sizes in bytes, together, are to be held in memory."""
+    return sum(sizes) <= memory() * RESIDENT_SHARE
+
+
+def size_of(values: Values) -> int:
+    """Bytes of all rows."""
+    return int(np.prod(values.shape, dtype="int64")) * values.dtype.itemsize
+
+
+def loaded(rows: Rows) -> np.ndarray:
+    """All rows in memory, read part by part.
+
+    >>> loaded(np.arange(6).reshape(3, 2)).tolist()
+    [[0, 1], [2, 3], [4, 5]]
+    """
+    found = np.empty(rows.shape, rows.dtype)
+    for start, part in parts(rows):
+        found[start : start + len(part)] = part
+    return found

@@ -1,0 +1,86 @@
+"""Which function reads which kind of data. One literal table; a function's module is imported when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from kbuild.spec.classes import ClassNames
+from kbuild.spec.data import DATA_KINDS, SUFFIXES, DataSettings
+from kbuild.train.data.arrays import Raw
+
+
+@dataclass(frozen=True)
+class Source:
+    """How a kind of data is read.
+
+    Attributes:
+        read: "module:function" of (DataSettings, folder) → Raw, its training examples and, where there are, its test
+            examples. Sources whose values are small in all (`memory.fits_in_memory`) give arrays, others `Rows`.
+        single: the same for data that are one set of examples, a validation file or data to evaluate: they are the
+            `train` of the Raw. Where it is "", `read` is asked, and its test examples are taken if there are such.
+    """
+
+    read: str
+    single: str = ""
+
+
+#: kind of data → how it is read. Kinds and options stand in `kbuild.spec.data.DATA_KINDS`.
+SOURCES: dict[str, Source] = {
+    "digits": Source("kbuild.train.data.packaged:read_digits"),
+    "npz": Source("kbuild.train.data.npz:read_npz", "kbuild.train.data.npz:read_single"),
+    "keras": Source("kbuild.train.data.packaged:read_keras"),
+}
+
+
+def read_source(data: DataSettings, folder: Path) -> Raw:
+    """The examples of a source as they are stored.
+
+    Args:
+        folder: what paths in the spec are relative to.
+
+    Raises:
+        SpecError: all that is wrong with the source, with file and row.
+    """
+    return _call(SOURCES[data.kind].read, data, folder)
+
+
+def read_examples(data: DataSettings, folder: Path, classes: ClassNames) -> Raw:
+    """One set of examples: the training examples of the Raw.
+
+    Args:
+        classes: of the training data, by output or "" for the only one: labels that are names get the same numbers.
+    """
+    data = data if data.classes else replace(data, classes=dict(classes))
+    source = SOURCES[data.kind]
+    if source.single:
+        return _call(source.single, data, folder)
+    raw = read_source(data, folder)
+    if raw.test is None:
+        return raw
+    names = {("train", *key[1:]): name for key, name in raw.names.items() if key[0] == "test"}
+    places: Mapping[str, Any] = {"train": raw.places["test"]} if "test" in raw.places else {}
+    return replace(raw, train=raw.test, test=None, names=names, places=places)
+
+
+def data_at(path: Path, own: DataSettings) -> DataSettings:
+    """Settings for a file or a folder that a command line names, to be read as the run's own data `own` are.
+
+    A file is of the kind that its suffix says, anything else of the run's own kind; the options of the own data that
+    say how to read one set hold for data of the same kind.
+    """
+    kind = SUFFIXES.get(path.suffix.lower(), own.kind) if not path.is_dir() else own.kind
+    if not DATA_KINDS[kind].options:
+        kind = "npz"
+    kept = {} if kind != own.kind else {k: v for k, v in own.options.items() if not k.endswith("test")}
+    source: Any = str(path.resolve())
+    return DataSettings(kind, source, kept)
+
+
+def _call(address: str, data: DataSettings, folder: Path) -> Raw:
+    module, _, function = address.partition(":")
+    found: Raw = getattr(import_module(module), function)(data, folder)
+    return found
