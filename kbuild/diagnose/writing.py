@@ -18,6 +18,7 @@ def write_recalibrated(model: Any, run_dir: Path, path: Path) -> None:
     from kbuild.export.formats import FORMATS, Request
     from kbuild.export.parity import make_sample, predict_here
     from kbuild.export.source import Subject, complete_plan, final_model, held_out
+    from kbuild.train.classes import read_run_classes
     from kbuild.train.data.load import load_data
     from kbuild.train.evaluate import read_run
 
@@ -27,9 +28,10 @@ def write_recalibrated(model: Any, run_dir: Path, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     plain = final_model(run, complete_plan(run))  # not compiled: a file for inference holds no optimizer
     plain.set_weights(model.get_weights())
-    FORMATS["keras"].write(Request(plain, path))
+    classes = read_run_classes(run.files.path)
+    FORMATS["keras"].write(Request(plain, path, classes=classes))
     sample = make_sample(model, inputs)
-    subject = Subject(model, None, run.settings.precision, inputs, inputs, "", path.parent)
+    subject = Subject(model, None, run.settings.precision, inputs, inputs, "", path.parent, classes)
     problems = check(FORMATS["keras"], path, subject, sample, predict_here(model, sample))["problems"]
     if problems:
         raise ParityError("the recalibrated model does not predict what it should: " + "; ".join(problems))

@@ -2,8 +2,8 @@
 
 Run as a script, isolated: `python -I check_process.py`. It imports NumPy and TensorFlow, nothing of kbuild and none of
 Keras' model code, and waits for one line of JSON on stdin: `{"saved_model", "inputs", "outputs", "batch_sizes"}`, the
-middle two being .npz files: the inputs by name, and where to write `<batch size>/<output>`. It answers with one line
-of JSON on stdout and ends when stdin closes.
+middle two being .npz files: the inputs by name, and where to write `<batch size>/<output>` and what the signature of
+class names gives, `class_names/<output>`. It answers with one line of JSON on stdout and ends when stdin closes.
 """
 
 import json
@@ -30,6 +30,8 @@ def main() -> None:
     described = {
         "inputs": {n: [list(s.shape), s.dtype.name] for n, s in signature.structured_input_signature[1].items()},
         "outputs": {n: [list(s.shape), s.dtype.name] for n, s in signature.structured_outputs.items()},
+        "signatures": sorted(loaded.signatures),
+        "class_names": _class_names(job["saved_model"]),
         "kbuild": any(name.split(".")[0] == "kbuild" for name in sys.modules),
         "tensorflow": tf.__version__,
     }
@@ -44,8 +46,25 @@ def main() -> None:
         }
         for name, tensor in signature(**batch).items():
             predictions[f"{size}/{name}"] = tf.cast(tensor, tf.float64 if tensor.dtype.is_floating else tensor.dtype)
-    np.savez(job["outputs"], **{name: tensor.numpy() for name, tensor in predictions.items()})
+    if "class_names" in loaded.signatures:
+        named = loaded.signatures["class_names"](**batch)
+        predictions |= {f"class_names/{name}": tensor for name, tensor in named.items()}
+    np.savez(job["outputs"], **{name: _array(tensor, np) for name, tensor in predictions.items()})
     os.write(answers, (json.dumps(described) + "\n").encode())
+
+
+def _class_names(folder):
+    path = os.path.join(folder, "assets.extra", "classes.json")
+    if not os.path.isfile(path):
+        return {}
+    with open(path, encoding="utf-8") as stream:
+        return json.load(stream)
+
+
+def _array(tensor, np):
+    if tensor.dtype.name == "string":
+        return np.array([name.decode() for name in tensor.numpy()])
+    return tensor.numpy().astype("float32") if tensor.dtype.name == "bfloat16" else tensor.numpy()
 
 
 def _end_with_parent() -> None:

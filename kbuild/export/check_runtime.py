@@ -38,6 +38,7 @@ def main() -> None:
         }
         for name, array in predict(batch).items():
             predictions[f"{size}/{name}"] = np.asarray(array, "float64")
+    described.setdefault("class_names", _packed(job["artifact"]))
     described["kbuild"] = any(name.split(".")[0] == "kbuild" for name in sys.modules)
     np.savez(job["outputs"], **predictions)
     os.write(answers, (json.dumps(described) + "\n").encode())
@@ -84,6 +85,7 @@ def _onnx(path):
     outputs = [value.name for value in session.get_outputs()]
     described = {
         "runtime": f"onnxruntime {onnxruntime.__version__}",
+        "class_names": json.loads(session.get_modelmeta().custom_metadata_map.get("classes", "{}")),
         "inputs": {value.name: about(value) for value in session.get_inputs()},
         "outputs": {value.name: about(value) for value in session.get_outputs()},
     }
@@ -109,6 +111,16 @@ def _litert(path):
         "outputs": {name: about(detail) for name, detail in runner.get_output_details().items()},
     }
     return described, lambda batch: {name: array.copy() for name, array in runner(**batch).items()}
+
+
+def _packed(path):
+    """`classes.json` of a .keras file, or of the archive behind a .tflite file."""
+    import zipfile
+
+    if not zipfile.is_zipfile(path):
+        return {}
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("classes.json")) if "classes.json" in archive.namelist() else {}
 
 
 RUNTIMES = {"keras": _keras, "onnx": _onnx, "litert": _litert}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kbuild.errors import InputError, ParityError, suggest
+from kbuild.export.classes import class_problems
 from kbuild.export.formats import FORMATS, QUANTIZATIONS, Format, Request, check_installed
 from kbuild.export.parity import (
     TOLERANCES,
@@ -108,7 +109,7 @@ def export(
         for one in formats:
             how = quantize if one.name == "litert" else None
             path = folder / one.file_name(is_folded, how)
-            one.write(Request(model, path, how, subject.calibration))
+            one.write(Request(model, path, how, subject.calibration, subject.classes))
             artifacts[path.name] = check(one, path, subject, sample, expected, how)
             _report(folder, sample, subject.origin, artifacts)
     failed = [f"{name}: {problem}" for name, figures in artifacts.items() for problem in figures["problems"]]
@@ -149,6 +150,7 @@ def check(
     names = output_names(subject.model)
     figures = compare(expected, got, sample.sizes, names, *TOLERANCES[quantize or subject.precision])
     problems = signature_problems(described, list(sample.inputs), names)
+    problems += class_problems(described, got, subject.model, subject.classes)
     problems += [f"{name}: {figure['problem']}" for name, figure in figures.items() if figure["problem"]]
     return {
         "ok": not problems,
@@ -156,6 +158,7 @@ def check(
         "runtime": described.get("runtime") or f"tensorflow {described['tensorflow']}",
         "quantize": quantize,
         "signature": {"inputs": described["inputs"], "outputs": described["outputs"]},
+        **({"classes": described["class_names"]} if described["class_names"] else {}),
         "outputs": figures,
         "problems": problems,
     }

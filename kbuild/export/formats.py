@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ from typing import Any
 import numpy as np
 
 from kbuild.errors import InputError, WorkError
+from kbuild.export.classes import append
 from kbuild.export.saved_model import SIGNATURE, export_saved_model, input_names, output_names
 from kbuild.model.backend import import_keras, silenced
+from kbuild.spec.classes import ClassNames
+from kbuild.train.classes import to_json
 from kbuild.train.files import naming_failures, write_file
 
 #: What `--quantize` takes → what is done to the weights and activations of a LiteRT model.
@@ -39,12 +43,14 @@ class Request:
         path: the file or directory to write.
         quantize: a key of QUANTIZATIONS, or None.
         calibration: input layer → rows.
+        classes: output → names of its classes.
     """
 
     model: Any
     path: Path
     quantize: str | None = None
     calibration: Mapping[str, np.ndarray] | None = None
+    classes: ClassNames = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ def check_installed(formats: list[Format]) -> None:
 
 
 def _write_saved_model(request: Request) -> None:
-    export_saved_model(request.model, request.path)
+    export_saved_model(request.model, request.path, request.classes)
 
 
 def _write_keras(request: Request) -> None:
@@ -99,6 +105,7 @@ def _write_keras(request: Request) -> None:
     with naming_failures(request.path):
         try:
             request.model.save(temporary, include_optimizer=False)
+            append(temporary, request.classes)
             os.replace(temporary, request.path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -152,6 +159,9 @@ def _write_onnx(request: Request) -> None:
         sizes = value.type.tensor_type.shape.dim
         if sizes:
             sizes[0].dim_param = "batch"
+    if request.classes:
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = "classes", to_json(request.classes)
     write_file(request.path, lambda stream: stream.write(proto.SerializeToString()))
 
 
@@ -176,7 +186,9 @@ def _write_litert(request: Request) -> None:
                 content = converter.convert()
             except Exception as error:  # whatever the converter raises for an operation it has no rule for
                 raise WorkError(f"the model cannot be written for LiteRT: {str(error)[:300]}") from error
-    write_file(request.path, lambda stream: stream.write(content))
+    file = io.BytesIO(content)
+    append(file, request.classes)
+    write_file(request.path, lambda stream: stream.write(file.getvalue()))
 
 
 def _rows(request: Request) -> Iterator[dict[str, np.ndarray]]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from kbuild.errors import ParityError
+from kbuild.export.classes import class_problems
 from kbuild.model.backend import import_keras
 from kbuild.train.files import write_json
 
@@ -129,6 +130,7 @@ def check_parity(
     process: CheckProcess,
     report: Path,
     precision: str = "float32",
+    classes: Mapping[str, tuple[str, ...]] | None = None,
 ) -> dict[str, Any]:
     """Compare the predictions of a SavedModel, loaded in `process`, with the model's.
 
@@ -136,6 +138,7 @@ def check_parity(
         inputs: input layer → real rows; the first LARGEST are used.
         report: where the figures go (`parity.json`).
         precision: the model's dtype policy; it decides the tolerance.
+        classes: output → names of its classes.
 
     Returns:
         Per output the largest absolute and relative difference over all batch sizes, the tolerance, and the share of
@@ -152,6 +155,7 @@ def check_parity(
     expected, sizes, names = predict_here(model, sample), sample.sizes, output_names(model)
     figures = compare(expected, got, sizes, names, *TOLERANCES[precision])
     problems = signature_problems(described, list(sample.inputs), names)
+    problems += class_problems(described, got, model, classes or {})
     problems += [f"{name}: {f['problem']}" for name, f in figures.items() if f["problem"]]
     parity = {
         "ok": not problems,
@@ -159,6 +163,7 @@ def check_parity(
         "rows": sample.rows,
         "batch_sizes": sizes,
         "signature": {"inputs": described["inputs"], "outputs": described["outputs"]},
+        **({"classes": described["class_names"]} if described["class_names"] else {}),
         "outputs": figures,
         "problems": problems,
     }

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kbuild.errors import InputError
+from kbuild.export.classes import names_of_file
+from kbuild.export.saved_model import output_names
 from kbuild.model.backend import import_keras
 from kbuild.model.lower import build_model
 from kbuild.plan.plan import Plan
+from kbuild.spec.classes import ClassNames
+from kbuild.train.classes import read_run_classes
 from kbuild.train.data.arrays import Data
 from kbuild.train.evaluate import Run, load_saved, read_run
 from kbuild.train.tables import read_inputs
@@ -37,6 +41,7 @@ class Subject:
         calibration: input layer → rows that show the range of every value, for quantization.
         origin: where the rows come from, in words.
         folder: where artifacts go unless the user says otherwise.
+        classes: output → names of its classes, where they are known.
     """
 
     model: Any
@@ -46,6 +51,7 @@ class Subject:
     calibration: Mapping[str, np.ndarray]
     origin: str
     folder: Path
+    classes: ClassNames = field(default_factory=dict)
 
 
 def open_source(source: Path, data: Path | None = None, plan: bool = False) -> Subject:
@@ -75,7 +81,8 @@ def _of_run(source: Path, data: Path | None) -> Subject:
     model = final_model(run, plan)
     inputs = _rows(model, data) if data else rows
     origin = str(data) if data else f"the {name} data of the run"
-    return Subject(model, plan, run.settings.precision, inputs, loaded.train.x, origin, run.files.saved_model.parent)
+    folder, classes = run.files.saved_model.parent, read_run_classes(run.files.path)
+    return Subject(model, plan, run.settings.precision, inputs, loaded.train.x, origin, folder, classes)
 
 
 def held_out(data: Data) -> tuple[str, Mapping[str, np.ndarray]]:
@@ -143,7 +150,8 @@ def _saved(path: Path, data: Path | None, needs_plan: bool) -> Subject:
     inputs = _rows(model, data) if data else _random(model)
     origin = str(data) if data else "random numbers (--data FILE gives real rows)"
     folder = path.with_name(f"{path.stem}_export")
-    return Subject(model, plan, _precision(model), inputs, inputs, origin, folder)
+    classes = names_of_file(path, output_names(model))
+    return Subject(model, plan, _precision(model), inputs, inputs, origin, folder, classes)
 
 
 def _precision(model: Any) -> str:

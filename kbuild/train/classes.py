@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,19 +87,27 @@ def _misfit(target: Target, names: Sequence[str]) -> str:
     return f"{len(names)} classes are named, but {target.output!r} has {wanted}"
 
 
-def class_numbers(values: np.ndarray, names: Sequence[Any], threshold: float) -> np.ndarray:
-    """The class of each row: the largest entry, or whether a single one is above the threshold.
+@dataclass(frozen=True)
+class Labels:
+    """How the class of a row of predictions is told.
 
-    Args:
-        values: predictions, of shape (rows, units).
-        threshold: 0.5 for a probability, 0 for a logit.
+    Attributes:
+        names: by class number; empty where they are not known.
+        threshold: for a single unit, whose classes are "not above" and "above": 0.5 for a probability, 0 for a logit.
+            None for a unit per class.
 
-    >>> class_numbers(np.array([[0.2], [0.7]]), ["no", "yes"], 0.5).tolist()
+    >>> Labels(("no", "yes"), 0.5).numbers(np.array([[0.2], [0.7]])).tolist()
     [0, 1]
+    >>> Labels(("cat", "dog", "eel")).numbers(np.array([[0.2, 0.1, 0.7]])).tolist()
+    [2]
     """
-    if values.shape[-1] == 1 and len(names) == 2:
-        return (values[..., 0] > threshold).astype(int)
-    return values.argmax(-1)
+
+    names: tuple[str, ...] = ()
+    threshold: float | None = None
+
+    def numbers(self, values: np.ndarray) -> np.ndarray:
+        """Class numbers of predictions of shape (rows, units)."""
+        return values.argmax(-1) if self.threshold is None else (values[:, 0] > self.threshold).astype(int)
 
 
 def to_json(classes: Mapping[str, Sequence[str]]) -> str:

@@ -10,7 +10,8 @@ from typing import Any, TextIO
 import numpy as np
 
 from kbuild.errors import InputError
-from kbuild.train.evaluate import call_signature, load_keras, load_saved, read_run
+from kbuild.train.classes import FILE, Labels, read_run_classes
+from kbuild.train.evaluate import Run, call_signature, load_keras, load_saved, read_run
 from kbuild.train.tables import open_writer, read_inputs
 
 #: Rows per batch.
@@ -48,10 +49,9 @@ def predict(
             raise InputError(f"the plan of the run says nothing about the shape of the input {layer.name!r}")
         shapes[layer.name] = layer.output_shape[1:]
     outputs = list(run.plan.outputs)
-    classes = [t.output for t in run.targets if t.family in ("sparse", "categorical") and (t.units or 0) > 1]
-    plain = [name for name in classes if len(run.plan.layer(name).output_shape or ()) == 2]
+    told = _labels(run)
     target = Path(output_path) if output_path is not None else None
-    with open_writer(target, outputs, plain, stdout or sys.stdout, overwrite) as writer:
+    with open_writer(target, outputs, told, stdout or sys.stdout, overwrite) as writer:
         batches = read_inputs(Path(input_path), shapes, array, BATCH)
         first = next(batches, None)  # bad input is told before TensorFlow is loaded
         if first is None:
@@ -64,7 +64,23 @@ def predict(
     return {"rows": rows, "model": str(model), "output": None if target is None else str(target)}
 
 
-def _function(run: Any, best: bool) -> tuple[Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]], Path]:
+def _labels(run: Run) -> dict[str, Labels]:
+    """How the class of a row is told, for the outputs of shape (batch, units) that give one."""
+    names, found = read_run_classes(run.files.path), {}
+    for target in run.targets:
+        known, units = names.get(target.output, ()), target.units or 0
+        if len(target.shape or ()) != 2:
+            continue
+        if known and len(known) != max(units, 2):
+            raise InputError(f"{run.files.path / FILE} names {len(known)} classes of {target.output}, not {units}")
+        if target.family in ("sparse", "categorical") and units > 1:
+            found[target.output] = Labels(known)
+        elif target.family == "binary" and units == 1 and known:
+            found[target.output] = Labels(known, 0.0 if target.logits else 0.5)
+    return found
+
+
+def _function(run: Run, best: bool) -> tuple[Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]], Path]:
     if not best:
         path = run.files.saved_model
         signature = load_saved(path)

@@ -259,9 +259,9 @@ def _work(run: RunDir, plan: Plan, prepared: Prepared, display: Silent, status: 
             status.metrics[split_name] = loop.evaluate(split)
             run.log(f"{split_name}: {shown(status.metrics[split_name])}")
         _curves(run, plan, progress.history, progress.best_epoch)
-        saved = export_saved_model(model, run.saved_model)
+        saved = export_saved_model(model, run.saved_model, data.classes)
         sample = data.test or data.validation or data.train
-        parity = check_parity(model, saved, sample.x, process, run.parity, settings.precision)
+        parity = check_parity(model, saved, sample.x, process, run.parity, settings.precision, data.classes)
     seconds = clock.seconds
     status.write("finished", images_per_second=timer.rate)
     run.log(

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -14,6 +14,7 @@ from typing import Any, TextIO
 import numpy as np
 
 from kbuild.errors import InputError
+from kbuild.train.classes import Labels
 from kbuild.train.data.checks import fits
 from kbuild.train.data.npz import Archive
 
@@ -142,55 +143,67 @@ def _numbers(cells: Sequence[str]) -> list[float] | None:
 
 
 class Writer:
-    """Writes predictions batch by batch. `classes` adds the class (the largest entry) of these outputs."""
+    """Writes predictions batch by batch. `classes` adds the class of these outputs, and its name where it is known."""
 
-    def __init__(self, outputs: Sequence[str], classes: Sequence[str]):
-        self.outputs, self.classes, self.rows = list(outputs), set(classes), 0
+    def __init__(self, outputs: Sequence[str], classes: Mapping[str, Labels]):
+        self.outputs, self.classes, self.rows = list(outputs), classes, 0
 
     def write(self, batch: dict[str, np.ndarray]) -> None:
         raise NotImplementedError
+
+    def numbers(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Output → the class of each row."""
+        return {name: one.numbers(batch[name]) for name, one in self.classes.items()}
 
     def close(self) -> None: ...
 
 
 class JsonLines(Writer):
-    """One object per row: {"row", output: values, "class"}."""
+    """One object per row: {"row", output: values, "class", "class_name"}."""
 
-    def __init__(self, stream: TextIO, outputs: Sequence[str], classes: Sequence[str]):
+    def __init__(self, stream: TextIO, outputs: Sequence[str], classes: Mapping[str, Labels]):
         super().__init__(outputs, classes)
         self.stream = stream
 
     def write(self, batch: dict[str, np.ndarray]) -> None:
+        numbers = self.numbers(batch)
         for i in range(len(batch[self.outputs[0]])):
             row: dict[str, Any] = {"row": self.rows}
             for name in self.outputs:
                 row[name] = batch[name][i].tolist()
-                if name in self.classes:
-                    row["class" if len(self.outputs) == 1 else f"{name}_class"] = int(batch[name][i].argmax())
+                if name in numbers:
+                    key, number = "class" if len(self.outputs) == 1 else f"{name}_class", int(numbers[name][i])
+                    row[key] = number
+                    if self.classes[name].names:
+                        row[f"{key}_name"] = self.classes[name].names[number]
             self.stream.write(json.dumps(row) + "\n")
             self.rows += 1
 
 
 class CsvTable(Writer):
-    """A header, then one line per row: the outputs flattened, and the class."""
+    """A header, then one line per row: the outputs flattened, the class and its name."""
 
-    def __init__(self, stream: TextIO, outputs: Sequence[str], classes: Sequence[str]):
+    def __init__(self, stream: TextIO, outputs: Sequence[str], classes: Mapping[str, Labels]):
         super().__init__(outputs, classes)
         self.table = csv.writer(stream, lineterminator="\n")
 
     def write(self, batch: dict[str, np.ndarray]) -> None:
         flat = {name: batch[name].reshape(len(batch[name]), -1) for name in self.outputs}
+        numbers = self.numbers(batch)
         if not self.rows:
             header = ["row"]
             for name in self.outputs:
                 header += [f"{name}_{i}" for i in range(flat[name].shape[1])]
-                header += [f"{name}_class"] if name in self.classes else []
+                header += [f"{name}_class"] if name in numbers else []
+                header += [f"{name}_class_name"] if name in numbers and self.classes[name].names else []
             self.table.writerow(header)
         for i in range(len(flat[self.outputs[0]])):
             line: list[Any] = [self.rows]
             for name in self.outputs:
                 line += flat[name][i].tolist()
-                line += [int(flat[name][i].argmax())] if name in self.classes else []
+                if name in numbers:
+                    number, names = int(numbers[name][i]), self.classes[name].names
+                    line += [number, names[number]] if names else [number]
             self.table.writerow(line)
             self.rows += 1
 
@@ -198,7 +211,7 @@ class CsvTable(Writer):
 class NpyArray(Writer):
     """One array of all rows; for models with one output."""
 
-    def __init__(self, stream: Any, outputs: Sequence[str], classes: Sequence[str]):
+    def __init__(self, stream: Any, outputs: Sequence[str], classes: Mapping[str, Labels]):
         super().__init__(outputs, classes)
         self.stream, self.parts = stream, []  # type: ignore[var-annotated]
         if len(outputs) != 1:
@@ -214,7 +227,7 @@ class NpyArray(Writer):
 
 @contextmanager
 def open_writer(
-    path: Path | None, outputs: Sequence[str], classes: Sequence[str], stdout: TextIO, overwrite: bool
+    path: Path | None, outputs: Sequence[str], classes: Mapping[str, Labels], stdout: TextIO, overwrite: bool
 ) -> Iterator[Writer]:
     """The writer that fits the suffix; JSON lines on stdout where there is no path.
 
