@@ -303,6 +303,11 @@ _TRAIN: dict[str, Schema] = {
     "shuffle": {**_FLAG, "description": "Whether each epoch has its own order of examples."},
     "deterministic": {**_FLAG, "description": "Deterministic kernels only: slower, the same bits on the same machine."},
     "recalibrate": {**_FLAG, "description": "Whether BN takes its statistics anew from the training data at the end."},
+    "checkpoint_every": _or_expression(
+        {"type": "integer", "minimum": 1},
+        _mapping({"minutes": _or_expression({"type": "number", "exclusiveMinimum": 0})}, ("minutes",)),
+        description="When a state is written within an epoch: every so many steps, or {minutes: 5}, as if left out.",
+    ),
     "precision": _or_expression({"enum": list(PRECISIONS)}, description="A Keras dtype policy."),
     "augment": _list("layer", "Random... layers applied to the inputs in training."),
     "class_weight": {

@@ -18,6 +18,9 @@ from kbuild.spec.data_values import wrong
 from kbuild.spec.names import meant
 from kbuild.spec.reader import Items, Mapping, Node, Scalar, kind_of
 
+#: The longest time between two states, in minutes: a month.
+_MINUTES = 43_200
+
 #: Values of `precision`: Keras dtype policies that keep the variables in float32.
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
@@ -57,6 +60,19 @@ class Chosen:
 
 
 @dataclass(frozen=True)
+class CheckpointEvery:
+    """When a state is written within an epoch.
+
+    Attributes:
+        steps: after so many steps, counted over all epochs; None for `minutes` instead.
+        minutes: after so much time.
+    """
+
+    steps: int | None = None
+    minutes: float = 5.0
+
+
+@dataclass(frozen=True)
 class TrainSettings:
     """The `train` section, checked. `spans` holds the place of every key that is written.
 
@@ -67,6 +83,7 @@ class TrainSettings:
         precision: a Keras dtype policy.
         augment: layers applied to the inputs while training only.
         recalibrate: whether the statistics of batch normalization are taken anew from the training data at the end.
+        checkpoint_every: states within an epoch, beside those at its end.
     """
 
     data: DataSettings
@@ -81,6 +98,7 @@ class TrainSettings:
     shuffle: bool = True
     deterministic: bool = False
     recalibrate: bool = False
+    checkpoint_every: CheckpointEvery = CheckpointEvery()
     precision: str = "float32"
     augment: tuple[Chosen, ...] = ()
     class_weight: dict[int, float] | None = None
@@ -144,6 +162,20 @@ def _flag(name: str, node: Node, problems: list[Problem]) -> bool | None:
     if isinstance(node, Scalar) and isinstance(node.value, bool):
         return node.value
     wrong(name, "true or false", node, problems)
+    return None
+
+
+def _checkpoint_every(name: str, node: Node, problems: list[Problem]) -> CheckpointEvery | None:
+    if isinstance(node, Mapping) and [key.value for key, _ in node] == ["minutes"]:
+        value = node.entries[0][1]
+        if isinstance(value, Scalar) and _is_number(value.value) and 0 < value.value <= _MINUTES:
+            return CheckpointEvery(minutes=float(value.value))
+        wrong(f"{name}.minutes", f"a number above 0 and up to {_MINUTES:,}", value, problems)
+        return None
+    if isinstance(node, Scalar):
+        steps = _whole(1, 1_000_000_000)(name, node, problems)
+        return None if steps is None else CheckpointEvery(steps)
+    wrong(name, "a number of steps, or {minutes: 5}", node, problems)
     return None
 
 
@@ -253,6 +285,7 @@ _KEYS: dict[str, Callable[[str, Node, list[Problem]], Any]] = {
     "shuffle": _flag,
     "deterministic": _flag,
     "recalibrate": _flag,
+    "checkpoint_every": _checkpoint_every,
     "precision": _precision,
     "augment": _augment,
     "class_weight": _class_weight,

@@ -1,15 +1,20 @@
 """The complete state of a training, in one file, to the bit.
 
 `checkpoints/last/state.npz` holds every model variable (seed generators and moving statistics too), the optimizer's
-variables, metric and callback state, epoch and step, history and which epoch was the best (its model is `best.keras`,
-written before the state that speaks of it). It is written to a temporary name, flushed and renamed, so a killed run
-leaves the previous state or the new one.
+variables, metric and callback state, epoch and step, history, and the best epoch with its weights. It is written to a
+temporary name, flushed and renamed; the state before it is kept as `previous.npz`. So a killed run leaves a whole
+state, and a state that the disk has damaged leaves the one before it.
+
+`capture` copies the state to the host, where the training can go on; `write_state` puts the copy on disk and may run in
+another thread.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +23,17 @@ import numpy as np
 
 from kbuild.errors import InputError
 from kbuild.model.backend import import_keras
-from kbuild.train.files import write_file
+from kbuild.train.files import naming_failures, write_file
 
 #: Version of the file's layout.
-FORMAT = 1
+FORMAT = 2
+
+#: The state before the last one, beside it.
+PREVIOUS = "previous.npz"
+
+
+class Damaged(InputError):
+    """A state that cannot be read: cut off, overwritten, not a state at all."""
 
 
 @dataclass
@@ -33,7 +45,7 @@ class Progress:
         step: steps done of the epoch after them.
         history: one mapping per finished epoch: name → value.
         best: the best value of the watched metric so far, and its epoch (from 1).
-        best_weights: values of all model variables at the end of that epoch, until `best.keras` is written.
+        best_weights: values of all model variables at the end of that epoch; None where nothing is kept.
         stopped: a callback has asked to stop.
     """
 
@@ -55,7 +67,7 @@ class _Packer:
     def put(self, array: np.ndarray) -> dict[str, Any]:
         array = np.asarray(array)
         key = f"a{len(self.arrays)}"
-        self.arrays[key] = np.frombuffer(np.ascontiguousarray(array).tobytes(), "uint8")
+        self.arrays[key] = np.ascontiguousarray(array).reshape(-1).view("uint8")
         return {"array": key, "dtype": array.dtype.name, "shape": list(array.shape)}
 
     def value(self, value: Any) -> Any:
@@ -92,8 +104,18 @@ def _unpack(data: dict[str, Any], arrays: Any) -> Any:
     return data["plain"]
 
 
-#: Attributes of callbacks that are set by the trainer, not state.
-_NOT_STATE = ("_model", "model", "params")
+#: Attributes of callbacks that are set by the trainer, or say where this run's files are.
+_NOT_STATE = (
+    "_model",
+    "model",
+    "params",
+    "filename",
+    "filepath",
+    "log_dir",
+    "_log_write_dir",
+    "append",
+    "append_header",
+)
 
 
 def _callback_state(callback: Any, packer: _Packer) -> dict[str, Any]:
@@ -121,14 +143,11 @@ def _variables(model: Any, extra: list[Any]) -> dict[str, list[Any]]:
     }
 
 
-def save_checkpoint(path: Path, model: Any, callbacks: list[Any], progress: Progress, extra: list[Any]) -> None:
-    """Write the state to the file `path`, whole or not at all.
+def capture(model: Any, callbacks: list[Any], progress: Progress, extra: list[Any]) -> dict[str, np.ndarray]:
+    """The state as arrays of bytes on the host; later steps of the training do not change them.
 
     Args:
         extra: variables outside the model (augmentation seeds).
-
-    Raises:
-        TrainingError: the file cannot be written.
     """
     packer = _Packer()
     state: dict[str, Any] = {
@@ -140,51 +159,123 @@ def save_checkpoint(path: Path, model: Any, callbacks: list[Any], progress: Prog
     }
     state["history"] = packer.value(progress.history)
     state["best"] = packer.value(progress.best)
+    state["best_weights"] = packer.value(progress.best_weights)
     for group, variables in _variables(model, extra).items():
         state[group] = [{"path": v.path, "value": packer.put(v.numpy())} for v in variables]
     state["callbacks"] = [{"class": type(c).__name__, "state": _callback_state(c, packer)} for c in callbacks]
-    arrays: dict[str, Any] = {"state": np.frombuffer(json.dumps(state).encode(), "uint8"), **packer.arrays}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, lambda stream: np.savez(stream, **arrays))
+    return {"state": np.frombuffer(json.dumps(state).encode(), "uint8"), **packer.arrays}
+
+
+def write_state(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write what `capture` gave to the file `path`, whole or not at all; the state that was there becomes `PREVIOUS`.
+
+    Raises:
+        TrainingError: the file cannot be written; what was there is there still.
+    """
+    with naming_failures(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, lambda stream: np.savez(stream, **arrays), keep=path.with_name(PREVIOUS))
+
+
+def save_checkpoint(path: Path, model: Any, callbacks: list[Any], progress: Progress, extra: list[Any]) -> None:
+    """`capture` and `write_state`."""
+    write_state(path, capture(model, callbacks, progress, extra))
+
+
+def has_state(path: Path) -> bool:
+    """Whether a state was ever written to `path`."""
+    return path.exists() or path.with_name(PREVIOUS).exists()
+
+
+def load_last(path: Path, model: Any, callbacks: list[Any], extra: list[Any]) -> tuple[Progress, str]:
+    """`load_checkpoint` of the state at `path`, or of the one before it where that is damaged or gone.
+
+    Returns:
+        How far the training is, and a note on what is damaged ("" where nothing is).
+
+    Raises:
+        Damaged: both are.
+        InputError: a state of another model.
+    """
+    try:
+        return load_checkpoint(path, model, callbacks, extra), ""
+    except Damaged as error:
+        previous = path.with_name(PREVIOUS)
+        if not previous.exists():
+            raise
+        try:
+            progress = load_checkpoint(previous, model, callbacks, extra)
+        except Damaged as worse:
+            raise Damaged(f"{error}; {worse}") from error
+        return progress, f"{error}; the state before it is whole and taken instead" if path.exists() else ""
+
+
+def read_state(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What is in a state file: its JSON data, and the arrays these refer to, each checked against its checksum.
+
+    Raises:
+        Damaged: it cannot be read.
+        InputError: another format.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        state = json.loads(arrays["state"].tobytes())
+    except FileNotFoundError:
+        raise Damaged(f"the checkpoint {path} is missing") from None
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise Damaged(f"cannot read the checkpoint {path}: {error}") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        found = state.get("format") if isinstance(state, dict) else None
+        raise InputError(f"{path} has the format {found}; this version reads {FORMAT}")
+    return state, arrays
 
 
 def load_checkpoint(path: Path, model: Any, callbacks: list[Any], extra: list[Any]) -> Progress:
     """Put a saved state back into a model built and compiled from the same spec, and into its callbacks.
 
     Raises:
-        InputError: no such file, or a state of another model.
+        Damaged: no such file, or one that is no whole state.
+        InputError: a state of another model.
     """
-    try:
-        archive = np.load(path, allow_pickle=False)
-        state = json.loads(archive["state"].tobytes())
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"cannot read the checkpoint {path}: {error}") from error
-    with archive:
-        if state.get("format") != FORMAT:
-            raise InputError(f"{path} has the format {state.get('format')}; this version reads {FORMAT}")
-        for group, variables in _variables(model, extra).items():
-            saved = state[group]
-            if [_leaf(s["path"]) for s in saved] != [_leaf(v.path) for v in variables]:
-                raise InputError(f"{path} is a checkpoint of another model: its {group} variables differ")
-            for entry, variable in zip(saved, variables, strict=False):
-                value = _unpack(entry["value"], archive)
-                if tuple(value.shape) != tuple(variable.shape):
-                    raise InputError(f"{path} is a checkpoint of another model: {variable.path} has another shape")
-                variable.assign(value)
-        for callback, entry in zip(callbacks, state["callbacks"], strict=False):
-            if type(callback).__name__ != entry["class"]:
-                raise InputError(f"{path} was written with the callback {entry['class']}")
-            for name, value in entry["state"].items():
-                setattr(callback, name, _unpack(value, archive))
-        return Progress(
-            state["epoch"],
-            state["step"],
-            _unpack(state["history"], archive),
-            _unpack(state["best"], archive),
-            state["best_epoch"],
-            None,
-            state["stopped"],
-        )
+    state, arrays = read_state(path)
+    for group, variables in _variables(model, extra).items():
+        saved = state[group]
+        if [_leaf(s["path"]) for s in saved] != [_leaf(v.path) for v in variables]:
+            raise InputError(f"{path} is a checkpoint of another model: its {group} variables differ")
+        for entry, variable in zip(saved, variables, strict=False):
+            value = _unpack(entry["value"], arrays)
+            if tuple(value.shape) != tuple(variable.shape):
+                raise InputError(f"{path} is a checkpoint of another model: {variable.path} has another shape")
+            variable.assign(value)
+    if [type(callback).__name__ for callback in callbacks] != [entry["class"] for entry in state["callbacks"]]:
+        written = ", ".join(entry["class"] for entry in state["callbacks"]) or "none"
+        raise InputError(f"{path} was written with other callbacks: {written}")
+    for callback, entry in zip(callbacks, state["callbacks"], strict=True):
+        for name, value in entry["state"].items():
+            setattr(callback, name, _unpack(value, arrays))
+    return Progress(
+        state["epoch"],
+        state["step"],
+        _unpack(state["history"], arrays),
+        _unpack(state["best"], arrays),
+        state["best_epoch"],
+        _unpack(state["best_weights"], arrays),
+        state["stopped"],
+    )
+
+
+def values_of(path: Path, group: str = "model") -> list[tuple[str, np.ndarray]]:
+    """The variables of a state: (path, value) in the model's order.
+
+    Args:
+        group: "model", "optimizer", "metrics" or "extra".
+
+    Raises:
+        InputError: as `read_state`.
+    """
+    state, arrays = read_state(path)
+    return [(entry["path"], _unpack(entry["value"], arrays)) for entry in state[group]]
 
 
 def _leaf(path: str) -> str:

@@ -26,11 +26,12 @@ def naming_failures(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def writing(path: Path, flush: bool = True) -> Iterator[BinaryIO]:
+def writing(path: Path, flush: bool = True, keep: Path | None = None) -> Iterator[BinaryIO]:
     """A binary stream; when left without an error, `path` holds all that was written to it, else what it held before.
 
     Args:
         flush: wait until the disk has it; not worth it for what is written anew every epoch.
+        keep: where the file that `path` was before goes.
 
     Raises:
         TrainingError: a full disk, or whatever else the system says, with the file's name.
@@ -43,6 +44,8 @@ def writing(path: Path, flush: bool = True) -> Iterator[BinaryIO]:
                 stream.flush()
                 if flush:
                     os.fsync(stream.fileno())
+            if keep is not None and path.exists():
+                os.replace(path, keep)
             os.replace(temporary, path)
         except BaseException:
             with suppress(OSError):
@@ -50,9 +53,9 @@ def writing(path: Path, flush: bool = True) -> Iterator[BinaryIO]:
             raise
 
 
-def write_file(path: Path, write: Callable[[BinaryIO], Any], flush: bool = True) -> None:
+def write_file(path: Path, write: Callable[[BinaryIO], Any], flush: bool = True, keep: Path | None = None) -> None:
     """Call `write` with the stream of `writing`."""
-    with writing(path, flush) as stream:
+    with writing(path, flush, keep) as stream:
         write(stream)
 
 

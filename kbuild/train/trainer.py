@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,19 +14,19 @@ import numpy as np
 
 from kbuild.errors import Problem, SpecError, suggest
 from kbuild.model.backend import import_keras
-from kbuild.spec.train import TrainSettings
+from kbuild.spec.train import CheckpointEvery, TrainSettings
 from kbuild.train import progress as display
-from kbuild.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from kbuild.train.checkpoint import Progress, capture, has_state, load_last
 from kbuild.train.data.arrays import Data
 from kbuild.train.files import naming_failures
 from kbuild.train.interrupt import Interrupted, StopSignal
 from kbuild.train.loop import Chunks, Diverged, Loop, NonFinite, flat, permutation
+from kbuild.train.saver import Saver
+
+_KEPT = "a checkpoint is written, --resume goes on from it"
 
 #: Callbacks that hook into batches but need no single steps here.
 _CHUNK_SAFE = ("TerminateOnNaN", "TensorBoard", "SwapEMAWeights")
-
-#: Checkpoints may cost at most this share of the time.
-_CHECKPOINT_SHARE = 0.05
 
 
 @dataclass
@@ -38,7 +38,9 @@ class Trainer:
         callbacks: Keras callbacks.
         checkpoints: the directory for `last/` and `best.keras`; None keeps nothing.
         on_epoch: called with the history after every epoch.
+        on_resume: called with what a resumed training goes on from, and with a note on a state that was damaged.
         seed, shuffle: the order of the data is a function of (seed, epoch).
+        checkpoint_every: states within an epoch; at the end of epochs they are written in any case.
     """
 
     loop: Loop
@@ -50,10 +52,13 @@ class Trainer:
     checkpoints: Path | None = None
     shown: display.Silent = field(default_factory=display.Silent)
     on_epoch: Callable[[list[dict[str, float]]], None] = lambda history: None
+    on_resume: Callable[[Progress, str], None] = lambda progress, note: None
+    checkpoint_every: CheckpointEvery = field(default_factory=CheckpointEvery)
 
     def __post_init__(self) -> None:
         self.progress = Progress()
-        self._saved_at, self._save_cost = time.perf_counter(), 0.0
+        self._saver = Saver(self.checkpoints, self.loop.model) if self.checkpoints else None
+        self._saved_at = time.perf_counter()
         self._list: Any = None
 
     @property
@@ -65,10 +70,11 @@ class Trainer:
         """Train to the last epoch or until a callback stops.
 
         Args:
-            resume: go on from `checkpoints/last`.
+            resume: go on from `checkpoints/last`; from the beginning where nothing is there yet.
 
         Raises:
             Diverged: NaN or infinite loss.
+            Damaged: no state can be read.
             TrainingError: out of memory, a full disk.
             Interrupted: Ctrl-C or SIGTERM; a checkpoint is written.
         """
@@ -85,9 +91,11 @@ class Trainer:
             with StopSignal() as stop, naming_failures(self.checkpoints or Path("checkpoints")):
                 self._list.on_train_begin()
                 if resume:
-                    self.progress = load_checkpoint(self._last(), model, self.callbacks, self.loop.variables)
+                    self._restore()
                 logs = self._epochs(stop)
-                self._save()  # before callbacks put back best weights: a longer training goes on from here
+                self._save(final=True)  # before callbacks put back best weights: a longer training goes on from here
+                if stop.requested:
+                    raise Interrupted(f"interrupted after the last epoch; {_KEPT}")
                 model.optimizer.finalize_variable_values(model.trainable_weights)
                 self._list.on_train_end(logs)
         except BaseException:
@@ -95,8 +103,19 @@ class Trainer:
                 self._list.on_train_end()
             raise
         finally:
+            if self._saver:
+                self._saver.close()
             self.shown.close()
         return self.progress
+
+    def _restore(self) -> None:
+        assert self._saver is not None
+        if not has_state(self._saver.state):
+            return
+        self.progress, note = load_last(self._saver.state, self.loop.model, self.callbacks, self.loop.variables)
+        if self.progress.best_weights is not None:
+            self._saver.note_best(self.progress.best_weights)
+        self.on_resume(self.progress, note)
 
     def _epochs(self, stop: StopSignal) -> dict[str, float] | None:
         logs: dict[str, float] | None = None
@@ -108,7 +127,8 @@ class Trainer:
             self.on_epoch(self.progress.history)
             if stop.requested and self.progress.epoch < self.epochs:
                 self._interrupt()
-            self._save_sometimes()
+            if self._saver and (self._saver.due() or self._asked()):
+                self._save()
         return logs
 
     def _epoch(self, chunks: Chunks, stop: StopSignal) -> dict[str, float]:
@@ -119,7 +139,7 @@ class Trainer:
         self._list.on_epoch_begin(epoch)
         rows = loop.rows
         order = loop.order(permutation(self.seed, epoch, rows) if self.shuffle else np.arange(rows))
-        for begin, end in chunks.bounds(progress.step, loop.steps):
+        for begin, end in self._bounds(chunks):
             if self._batches:
                 self._list.on_train_batch_begin(begin)
             try:
@@ -134,6 +154,7 @@ class Trainer:
                 self.shown.step(epoch + 1, end, loop.metrics())
             if stop.requested and progress.step < loop.steps:
                 self._interrupt()
+            self._save_within_the_epoch()
         logs = loop.metrics()
         if self.data.validation is not None:
             logs.update(self._validate())
@@ -168,55 +189,50 @@ class Trainer:
         value = logs[self.watched]
         if self.progress.best is None or value < self.progress.best:
             self.progress.best, self.progress.best_epoch = value, self.progress.epoch
-            if self.checkpoints:
+            if self._saver:
                 self.progress.best_weights = [variable.numpy() for variable in self.loop.model.variables]
+                self._saver.note_best(self.progress.best_weights)
 
-    def _last(self) -> Path:
-        assert self.checkpoints is not None
-        return self.checkpoints / "last" / "state.npz"
+    def _bounds(self, chunks: Chunks) -> Iterator[tuple[int, int]]:
+        """Chunks for the rest of the epoch; one ends wherever a state is due."""
+        begin, steps, every = self.progress.step, self.loop.steps, self.checkpoint_every.steps
+        while begin < steps:
+            before = self.progress.epoch * steps
+            end = steps if every is None else min(steps, begin + every - (before + begin) % every)
+            yield from chunks.bounds(begin, end)
+            begin = end
 
-    def _save_sometimes(self) -> None:
-        if (time.perf_counter() - self._saved_at) * _CHECKPOINT_SHARE > self._save_cost:
+    def _save_within_the_epoch(self) -> None:
+        if self._saver is None or self.progress.step == self.loop.steps:
+            return
+        busy = self._saver.busy  # asking raises what went wrong while writing
+        waited = time.perf_counter() - self._saved_at >= 60 * self.checkpoint_every.minutes
+        if self._asked() or (self.checkpoint_every.steps is None and waited and not busy):
             self._save()
 
-    def _save(self) -> None:
-        if self.checkpoints is None:
+    def _asked(self) -> bool:
+        """Whether a state was asked for after this very step."""
+        every, done = self.checkpoint_every.steps, self.progress.epoch * self.loop.steps + self.progress.step
+        return every is not None and done % every == 0
+
+    def _save(self, final: bool = False) -> None:
+        """Have the state written. It waits for the disk only if `final`, or where more was asked than the disk takes."""
+        if self._saver is None:
             return
-        begun = time.perf_counter()
-        if self.progress.best_weights is not None:
-            _save_best(self.loop.model, self.progress.best_weights, self.checkpoints / "best.keras")
-            self.progress.best_weights = None
-        save_checkpoint(self._last(), self.loop.model, self.callbacks, self.progress, self.loop.variables)
+        self._saver.wait()
         self._saved_at = time.perf_counter()
-        self._save_cost = self._saved_at - begun
+        arrays = capture(self.loop.model, self.callbacks, self.progress, self.loop.variables)
+        self._saver.put(arrays, time.perf_counter() - self._saved_at, final)
+        if final:
+            self._saver.wait()
 
     def _interrupt(self) -> None:
-        self._save()
+        self._save(final=True)
         progress = self.progress
         where = f"in epoch {progress.epoch + 1}, after step {progress.step} of {self.loop.steps}"
         if progress.step == 0:
             where = f"after epoch {progress.epoch} of {self.epochs}"
-        raise Interrupted(f"interrupted {where}; a checkpoint is written")
-
-
-def _save_best(model: Any, weights: list[np.ndarray], path: Path) -> None:
-    """Write the model with other weights to `path`, whole or not at all; the model itself stays as it is."""
-    import os
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    now = [variable.numpy() for variable in model.variables]
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        for variable, value in zip(model.variables, weights, strict=False):
-            variable.assign(value)
-        with naming_failures(path):
-            model.save(temporary, include_optimizer=False)
-            os.replace(temporary, path)
-    finally:
-        for variable, value in zip(model.variables, now, strict=False):
-            variable.assign(value)
-        with suppress(OSError):
-            temporary.unlink()
+        raise Interrupted(f"interrupted {where}; {_KEPT}")
 
 
 def _acts_on_batches(callback: Any) -> bool:
