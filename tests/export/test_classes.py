@@ -23,6 +23,7 @@ from kbuild.plan.pipeline import plan_spec
 from kbuild.spec.load import load_spec
 from kbuild.train.predict import predict
 from kbuild.train.run import train
+from tests.extras import needs
 
 SPEC = """\
 name: named
@@ -132,6 +133,8 @@ def test_a_keras_file_carries_them(run: Path, a_copy: Callable[[Path], Path], tm
 
 @pytest.mark.slow
 def test_every_format_carries_them(run: Path, a_copy: Callable[[Path], Path]) -> None:
+    needs("onnx")
+    needs("litert")
     import onnx
 
     copy = a_copy(run)

@@ -18,6 +18,7 @@ from kbuild.export.formats import FORMATS, Request
 from kbuild.export.parity import make_sample, predict_here
 from kbuild.export.source import Subject, open_source
 from kbuild.model.backend import import_keras
+from tests.extras import needs
 
 FOLDED = {"into": {"dense1_bn": "digit"}, "dropped": ["conv1_drop", "dense1_drop"]}
 
@@ -46,8 +47,8 @@ def test_folded_beside_the_others(a_run: Path) -> None:
 
 @pytest.mark.slow
 def test_all_formats(a_run: Path) -> None:
-    for module in ("onnx", "onnxruntime", "tf2onnx", "ai_edge_litert"):
-        pytest.importorskip(module)
+    needs("onnx")
+    needs("litert")
     result = export(a_run, "savedmodel,keras,onnx,litert", fold=True)
     assert sorted(result.artifacts) == sorted(
         one.file_name(folded) for one in FORMATS.values() for folded in (False, True)
@@ -102,9 +103,9 @@ def test_a_flipped_weight_in_a_keras_file(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["flip", "swap", "rename"])
 def test_a_damaged_onnx_file(tmp_path: Path, damage: str) -> None:
-    onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("tf2onnx")
+    needs("onnx")
+    import onnx
+
     subject = two_outputs()
     path = tmp_path / "model.onnx"
     FORMATS["onnx"].write(Request(subject.model, path))
@@ -132,7 +133,7 @@ def test_a_damaged_onnx_file(tmp_path: Path, damage: str) -> None:
 
 @pytest.mark.slow
 def test_a_damaged_litert_file(tmp_path: Path) -> None:
-    pytest.importorskip("ai_edge_litert")
+    needs("litert")
     subject = two_outputs()
     path = tmp_path / "model.tflite"
     FORMATS["litert"].write(Request(subject.model, path))
@@ -172,8 +173,7 @@ def test_a_difference_fails_and_is_reported(a_run: Path, monkeypatch: pytest.Mon
 @pytest.mark.slow
 def test_mixed_precision(tmp_path: Path) -> None:
     keras: Any = import_keras()
-    pytest.importorskip("onnxruntime")
-    pytest.importorskip("tf2onnx")
+    needs("onnx")
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         subject = two_outputs()
