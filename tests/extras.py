@@ -1,4 +1,4 @@
-"""Tests that need an extra of kbuild: skipped where a user has not installed it, never in the environment of the lock."""
+"""Tests of an extra of kbuild: skipped where a user has not installed it, never in the environment of the lock."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kbuild.train.doctor import EXTRAS
 
 
 def needs(extra: str) -> None:
-    """Skip the test where a package of the extra is missing; fail it in `.venv`, which holds all of requirements.lock."""
+    """Skip a test where a package of the extra is missing; fail it in `.venv`, which holds the whole lock."""
     missing = []
     for package in EXTRAS[extra]:
         try:
