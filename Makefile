@@ -23,7 +23,7 @@ BROKEN := broken
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train summarize test test-all check format bench lock clean broken
+.PHONY: help setup train summarize test test-all check format docs bench lock clean broken
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -51,6 +51,10 @@ check: $(STAMP) ## formatting, lint, types, import contracts
 format: $(STAMP) ## rewrite the code the way `make check` wants it
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
+
+docs: $(STAMP) ## build the manual into build/docs; a warning is an error
+	$(RUN) sphinx -W --keep-going -n -q -d build/doctrees docs build/docs
+	@echo "build/docs/index.html"
 
 bench: $(STAMP) $(BENCH_VENV)/.tried ## measure speed and write docs/benchmarks.md
 	$(RUN) benchmarks $(ARGS)

@@ -1,4 +1,4 @@
-"""Files that ship with kbuild: the starter specs.
+"""Files that ship with kbuild: the starter specs, and in a checkout the pages of the manual.
 
 In the wheel they lie inside the package; in a checkout at the top, as `specs/`. Git holds one copy.
 """
@@ -41,3 +41,13 @@ def spec_path(name: str) -> Path:
         hint = suggest(stem, spec_names()) or f"there are: {', '.join(spec_names())}"
         raise InputError(f"no spec named '{name}' ships with kbuild; {hint}")
     return specs_dir() / f"{stem}.yaml"
+
+
+def page(*place: str) -> Path | None:
+    """A page of the manual by its place under docs/, without `.md`; None where the manual is not at hand.
+
+    >>> page("errors", "no-such-code") is None
+    True
+    """
+    found = _PACKAGE.parent.joinpath("docs", *place).with_suffix(".md")
+    return found if found.is_file() else None

@@ -29,7 +29,8 @@ def _docs() -> dict[str, Any]:
     return found
 
 
-def _says(kind: str, name: str) -> str:
+def says(kind: str, name: str) -> str:
+    """What Keras' documentation says of a class in a sentence, and where it says more."""
     text = _docs().get(kind, {}).get(name, {}).get("says", "")
     module = facts.MODULES[kind].removeprefix("keras.").replace(".", "/")
     link = _LINK.format(module=module, name=name) if not name.startswith("ops.") else ""
@@ -124,7 +125,7 @@ def _arguments(kind: str, name: str) -> Schema:
     if not signature.required:
         choices.append({"type": ["null"]})
         choices.append({"type": "array", "maxItems": 0})
-    return {"anyOf": choices, "description": _says(kind, signature.name)}
+    return {"anyOf": choices, "description": says(kind, signature.name)}
 
 
 def _argument(kind: str, cls: str, argument: str) -> Schema:

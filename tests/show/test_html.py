@@ -9,6 +9,7 @@ import subprocess
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -20,7 +21,7 @@ from kbuild.plan.pipeline import plan_spec
 from kbuild.plan.plan import Plan
 from kbuild.policy import POLICIES, all_orders
 from kbuild.resources import specs_dir
-from kbuild.show.html import fragment, page
+from kbuild.show.html import fragment, page, picture
 from kbuild.show.html.layout import arrange
 from kbuild.show.html.pieces import Fold, Piece, Run, pieces
 from kbuild.show.structure import Wiring
@@ -304,3 +305,14 @@ def test_the_page_in_a_browser(tmp_path: Path, width: int) -> None:
         "names true; hidden true; unfolds true; folds true; all true; drawn true; trunk 1; none true; wide true; "
         "revealed true"
     )
+
+
+def test_a_picture_is_a_file_of_its_own() -> None:
+    """Well-formed XML with every layer, colours for light and dark in it, and nothing that is fetched."""
+    drawn = plan()
+    text = picture(drawn)
+    assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
+    for layer in drawn.layers:
+        assert f">{layer.name}<" in text
+    assert "prefers-color-scheme: dark" in text
+    assert re.findall(r"https?://[^\"]+", text) == ["http://www.w3.org/2000/svg"]

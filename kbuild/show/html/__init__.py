@@ -7,13 +7,14 @@ names is escaped.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable
 from html import escape
 
 from kbuild.plan.plan import Plan
 from kbuild.policy import LETTERS
 from kbuild.show.html.pieces import Fold, Piece, Run, pieces
-from kbuild.show.html.style import CSS, SCRIPT
+from kbuild.show.html.style import CSS, DRAWING, SCRIPT
 from kbuild.show.html.svg import Drawing, describe, letters
 from kbuild.show.table import drawn_order, legend, remarks, shape_text, why
 
@@ -44,6 +45,17 @@ def fragment(plan: Plan) -> str:
     """The drawing for a notebook: no script, no links."""
     said = _legend(plan, "hover over a layer for its reason")
     return f'<div class="kbuild"><style>{CSS}</style>{_head(plan)}{said}{_drawing(plan, None)}</div>'
+
+
+def picture(plan: Plan) -> str:
+    """The drawing as an SVG file, which an image in a page shows in the reader's light or dark colours."""
+    drawn = re.sub(
+        "<title>.*?</title>", "", Drawing(plan, None).run(Run(0, len(plan.layers) - 1), joined=False), flags=re.S
+    )
+    size = " ".join(re.findall(r'(?:width|height)="\d+"', drawn)[:2])
+    ground = '<rect width="100%" height="100%" rx="8" style="fill: var(--ground); stroke: none"/>'
+    style = f"<style>{DRAWING}</style>"
+    return f'<svg xmlns="http://www.w3.org/2000/svg" class="kbuild" {size}>{style}{ground}{drawn}</svg>\n'
 
 
 def _ids(plan: Plan) -> str:

@@ -25,15 +25,28 @@ _RULES = "".join(
     for name in _LETTERS
 )
 
-CSS = f"""
+#: Colours, and what a drawing alone needs.
+DRAWING = f"""
 .kbuild {{ {_variables(0)}
-  --ground: #ffffff; --text: #1b2028; --muted: #5b6472; --edge: #7a8494; --frame: #c3cad4; --fold: #f7f8fa;
-  color-scheme: light dark; background: var(--ground); color: var(--text);
-  font: 15px/1.5 system-ui, "Segoe UI", Roboto, "Noto Sans", sans-serif; padding: 1px 20px 24px;
-}}
+  --ground: #ffffff; --text: #1b2028; --muted: #5b6472; --edge: #7a8494; --frame: #c3cad4; --fold: #f7f8fa; }}
 @media (prefers-color-scheme: dark) {{
   .kbuild {{ {_variables(2)}
     --ground: #14171c; --text: #e7eaef; --muted: #a3adba; --edge: #7f8998; --frame: #4a5361; --fold: #1b1f26; }}
+}}
+.kbuild svg rect {{ stroke-width: 1.2 }}
+.kbuild svg .unit {{ fill: none; stroke: var(--frame); pointer-events: stroke; stroke-width: 1.5 }}
+.kbuild .moved > rect {{ stroke-dasharray: 4 3 }}
+.kbuild .edge {{ fill: none; stroke: var(--edge); stroke-width: 1.6 }}
+.kbuild .arc {{ stroke-width: 2 }}
+.kbuild svg text {{ fill: var(--text); font: 600 12.5px system-ui, "Segoe UI", Roboto, "Noto Sans", sans-serif }}
+.kbuild svg .what, .kbuild svg .shape {{ font-weight: 400; font-size: 11px; fill: var(--muted) }}
+.kbuild svg .shape {{ text-anchor: end }}
+.kbuild svg .letter {{ text-anchor: middle; font-size: 15px; font-weight: 800; fill: var(--ground) }}
+{_RULES}"""
+
+CSS = f"""{DRAWING}
+.kbuild {{ color-scheme: light dark; background: var(--ground); color: var(--text);
+  font: 15px/1.5 system-ui, "Segoe UI", Roboto, "Noto Sans", sans-serif; padding: 1px 20px 24px;
 }}
 .kbuild * {{ box-sizing: border-box }}
 .kbuild h1 {{ font-size: 26px; margin: 22px 0 2px; overflow-wrap: anywhere }}
@@ -48,19 +61,9 @@ CSS = f"""
   border-radius: 6px; padding: 2px 12px; margin: 6px 8px 8px 0; cursor: pointer }}
 .kbuild .drawing {{ overflow-x: auto; padding: 2px 0 }}
 .kbuild svg.run {{ display: block; overflow: visible }}
-.kbuild svg rect {{ stroke-width: 1.2 }}
-.kbuild svg .unit {{ fill: none; stroke: var(--frame); pointer-events: stroke; stroke-width: 1.5 }}
-.kbuild .moved > rect {{ stroke-dasharray: 4 3 }}
-.kbuild .edge {{ fill: none; stroke: var(--edge); stroke-width: 1.6 }}
-.kbuild .arc {{ stroke-width: 2 }}
-.kbuild svg text {{ fill: var(--text); font: 600 12.5px system-ui, "Segoe UI", Roboto, "Noto Sans", sans-serif }}
-.kbuild svg .what, .kbuild svg .shape {{ font-weight: 400; font-size: 11px; fill: var(--muted) }}
-.kbuild svg .shape {{ text-anchor: end }}
-.kbuild svg .letter {{ text-anchor: middle; font-size: 15px; font-weight: 800; fill: var(--ground) }}
 .kbuild svg a:hover rect, .kbuild svg g:hover > rect, .kbuild svg a:focus rect, .kbuild svg a:target rect {{
   stroke-width: 2.6 }}
 .kbuild svg a {{ outline: none }}
-{_RULES}
 .kbuild details {{ width: max-content; min-width: {MARGIN + BOX + MARGIN}px; border-radius: 10px;
   box-shadow: inset 0 0 0 1px var(--frame) }}
 .kbuild details[open] {{ background: var(--fold) }}

@@ -1,0 +1,90 @@
+"""The site: `make docs` builds docs/*.md with Sphinx, MyST and furo.
+
+The pages are plain Markdown that reads as well where the repository is hosted; nothing in them is for Sphinx alone. The
+navigation follows from the pages too: the sections of index.md with the links in them, and below a page NAME.md the
+pages of the folder NAME/. A page that index.md does not link stands under "More".
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from kbuild import __version__
+
+project = "kbuild"
+author = "The kbuild developers"
+release = version = __version__
+
+extensions = ["myst_parser"]
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["_build"]
+myst_heading_anchors = 4
+myst_links_external_new_tab = True
+
+html_theme = "furo"
+html_title = f"kbuild {release}"
+html_static_path = ["_static"]
+html_css_files = ["kbuild.css"]
+html_copy_source = html_show_sourcelink = False
+html_show_sphinx = html_show_copyright = False
+pygments_style, pygments_dark_style = "default", "github-dark"
+
+DOCS = Path(__file__).parent
+
+
+def _toctree(pages: list[str], caption: str = "") -> str:
+    options = [":hidden:", f":caption: {caption}" if caption else ""]
+    return "\n".join(["", "```{toctree}", *filter(None, options), "", *pages, "```", ""])
+
+
+def _sections(text: str) -> dict[str, list[str]]:
+    """Headings of index.md, and the pages that each links, in their order."""
+    found: dict[str, list[str]] = {}
+    for part in re.split(r"^## ", text, flags=re.M)[1:]:
+        title, _, rest = part.partition("\n")
+        found[title.strip()] = [link for link in re.findall(r"\]\(([\w/.-]+)\.md\)", rest) if not link.startswith(".")]
+    return found
+
+
+def _below(page: str) -> list[str]:
+    """The pages of the folder that has a page's name."""
+    folder = (DOCS / page).parent / Path(page).name
+    return sorted(f"{Path(page).name}/{path.stem}" for path in folder.glob("*.md"))
+
+
+def _all() -> list[str]:
+    found = (path.relative_to(DOCS).with_suffix("").as_posix() for path in sorted(DOCS.rglob("*.md")))
+    return [page for page in found if page != "index" and not page.startswith("_")]
+
+
+def navigation(app: object, page: str, source: list[str]) -> None:
+    """Add to a page the toctrees that put others below it."""
+    if page != "index":
+        if below := _below(page):
+            source[0] += _toctree(below)
+        return
+    listed: set[str] = set()
+    for title, pages in _sections(source[0]).items():
+        fresh = [one for one in dict.fromkeys(pages) if one not in listed]
+        listed |= set(fresh)
+        source[0] += _toctree(fresh, title) if fresh else ""
+    more = [one for one in _all() if one not in listed and Path(one).parent.as_posix() not in (*listed, *_all())]
+    source[0] += _toctree(more, "More") if more else ""
+
+
+def outside(app: object, page: str, source: list[str]) -> None:
+    """Links out of docs/ lead to files of the repository, which the site does not hold: their names stay."""
+    depth = page.count("/") + 1
+    up = "../" * depth
+    source[0] = re.sub(rf"\[([^\]]+)\]\({re.escape(up)}([\w./-]*?)(?:#[\w-]+)?\)", _named, source[0])
+
+
+def _named(link: re.Match[str]) -> str:
+    text, path = link.groups()
+    return text if path in text or path.endswith(text) else f"{text} (`{path}`)"
+
+
+def setup(app: object) -> None:
+    app.connect("source-read", outside)  # type: ignore[attr-defined]
+    app.connect("source-read", navigation)  # type: ignore[attr-defined]
