@@ -17,7 +17,7 @@ from kbuild.errors import InternalError
 from kbuild.model.backend import import_keras
 from kbuild.model.lower import build_model
 from kbuild.plan.folded import FoldedPlan, fold_plan
-from kbuild.plan.folding import Folding
+from kbuild.plan.folding import Folding, einsum_axis
 from kbuild.plan.plan import Plan, PlannedLayer
 
 Array = np.ndarray
@@ -29,9 +29,9 @@ class Weights:
 
     Attributes:
         kernel: of shape (*positions, inputs, outputs); (*positions, outputs, inputs) for transposed convolutions;
-            (*positions, inputs, multiplier) for depthwise and separable ones.
+            (*positions, inputs, multiplier) for depthwise and separable ones; as the equation says for EinsumDense.
         pointwise: of separable convolutions, of shape (1, ..., inputs * multiplier, outputs).
-        bias: of shape (outputs,).
+        bias: of shape (outputs,); for EinsumDense with the axes of the output that it has, outputs the last.
     """
 
     kernel: Array
@@ -115,7 +115,7 @@ def affine(norm: Any) -> tuple[Array, Array]:
 
 
 def read_weights(layer: Any) -> Weights:
-    """The weights of a Dense or a convolution of any kind; the bias is 0 where it has none."""
+    """The weights of a Dense, an EinsumDense or a convolution of any kind; the bias is 0 where it has none."""
     kind = type(layer).__name__
     if kind.startswith("Separable"):
         kernel, pointwise = _double(layer.depthwise_kernel), _double(layer.pointwise_kernel)
@@ -125,6 +125,8 @@ def read_weights(layer: Any) -> Weights:
         bias = _double(layer.bias)
     elif kind.startswith("Depthwise"):
         bias = np.zeros(kernel.shape[-2] * kernel.shape[-1])
+    elif kind == "EinsumDense":
+        bias = np.zeros(layer.output.shape[-1])
     elif kind.endswith("Transpose"):
         bias = np.zeros(kernel.shape[-2])
     else:
@@ -156,9 +158,12 @@ def apply(weights: Weights, norm: Any, folding: Folding, planned: PlannedLayer) 
 
 def _fold_back(weights: Weights, scale: Array, shift: Array, folding: Folding, planned: PlannedLayer) -> None:
     assert folding.channels is not None
-    index = folding.channels.of(len(weights.bias))
+    index = folding.channels.of(weights.bias.shape[-1])
     scale, shift = scale[index], shift[index]
-    if weights.pointwise is not None:
+    if planned.cls == "EinsumDense":
+        last = einsum_axis(planned)
+        weights.kernel = np.moveaxis(np.moveaxis(weights.kernel, last, -1) * scale, -1, last)
+    elif weights.pointwise is not None:
         weights.pointwise = weights.pointwise * scale
     elif planned.cls.startswith("Depthwise"):
         weights.kernel = weights.kernel * scale.reshape(weights.kernel.shape[-2:])

@@ -78,8 +78,12 @@ def _identity(layer: PlannedLayer) -> PlannedLayer:
 
 def _with_bias(layer: PlannedLayer, norms: list[str]) -> PlannedLayer:
     config = {name: value for name, value in layer.config.items() if name not in _OF_TRAINING}
-    added = 0 if config.get("use_bias", True) else _outputs(layer)
-    config["use_bias"] = True
+    if layer.cls == "EinsumDense":
+        added = 0 if config.get("bias_axes") else _outputs(layer)
+        config["bias_axes"] = config.get("bias_axes") or config["equation"][-1]
+    else:
+        added = 0 if config.get("use_bias", True) else _outputs(layer)
+        config["use_bias"] = True
     return replace(
         layer,
         config=config,

@@ -14,6 +14,7 @@ Inference (arXiv:1712.05877), section 3.2.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -132,8 +133,8 @@ class _Folder:
         if own_activation(weight):
             return f"{weight.name} applies its own {own_activation(weight)}"
         shape = weight.output_shape
-        if weight.cls == "EinsumDense":
-            return f"{weight.name} is an EinsumDense, whose axes have no fixed meaning"
+        if weight.cls == "EinsumDense" and einsum_axis(weight) is None:
+            return f"{weight.name} has kernel or bias without the last axis of {weight.config['equation']!r}"
         axis = None if shape is None else channel_axis(weight, shape)
         inner = None if shape is None or axis is None else channels.along(axis, shape)
         if inner is None:
@@ -207,6 +208,17 @@ def own_activation(layer: PlannedLayer) -> str:
     if isinstance(value, dict):
         value = value.get("config") if value.get("class_name") == "function" else value.get("class_name")
     return "" if value in (None, "linear", "Linear") else str(value)
+
+
+def einsum_axis(weight: PlannedLayer) -> int | None:
+    """The axis of an EinsumDense's kernel that becomes the last axis of its output, where a bias has it too.
+
+    None where the kernel lacks it, or has it twice, or a bias that is there lacks it.
+    """
+    args = complete(weight.cls, weight.config)
+    _, kernel, output = re.split(",|->", args["equation"])
+    last, bias = output[-1], args["bias_axes"] or output[-1]
+    return kernel.index(last) if kernel.count(last) == 1 and last in bias else None
 
 
 def _axis(norm: PlannedLayer) -> int:
