@@ -24,20 +24,22 @@ def evaluate(model: Any, split: Split, outputs: list[str], training: bool, batch
 
     before = [variable.numpy() for variable in model.non_trainable_variables]
 
-    def step(x: Any, y: Any) -> Any:
+    def step(x: Any, y: Any, weight: Any = None) -> Any:
         predicted = model(x, training=training)
-        loss = model.compute_loss(x=x, y=y, y_pred=predicted, training=training)
-        return loss, model.compute_metrics(x, y, predicted)
+        loss = model.compute_loss(x=x, y=y, y_pred=predicted, sample_weight=weight, training=training)
+        return loss, model.compute_metrics(x, y, predicted, weight)
 
     run = tf.function(step, autograph=False, reduce_retracing=True)
     model.reset_metrics()
     total = 0.0
     try:
         for start in range(0, split.rows, batch_size):
-            part = split.take(slice(start, start + batch_size))
+            part = split.read(slice(start, start + batch_size))
             given = [tf.cast(tf.constant(part.x[t.name]), t.dtype) for t in model.inputs]
             wanted = [tf.constant(part.y[name]) for name in outputs]
-            loss, _ = run(given[0] if len(given) == 1 else given, wanted[0] if len(wanted) == 1 else wanted)
+            weight = [tf.constant(values) for values in (part.weight or {}).values()]
+            sides = [side[0] if len(side) == 1 else side for side in (given, wanted, weight) if side]
+            loss, _ = run(*sides)
             total += float(loss) * part.rows
         metrics = {name: float(value) for name, value in flat(model.get_metrics_result()).items()}
     finally:

@@ -7,7 +7,7 @@ from typing import Any
 
 from kbuild.errors import Problem, Span, suggest
 from kbuild.spec.classes import ClassNames, read_classes
-from kbuild.spec.data_values import ARRAYS, NOTHING, Value, text, wrong
+from kbuild.spec.data_values import ARRAYS, NOTHING, Value, named_texts, text, wrong
 from kbuild.spec.reader import Mapping, Node, Scalar
 
 #: Keras data sets that arrive as arrays.
@@ -32,12 +32,14 @@ class DataKind:
 
 
 _KERAS_SET = Value(text("the name of a data set").read, {"enum": list(KERAS_SETS)})
+_NPY = named_texts("a file's name", "a folder of .npy files, or a mapping from names to files")
 _NAMED = dict.fromkeys(("x", "y", "x_test", "y_test", "sample_weight", "sample_weight_test"), ARRAYS)
 
 #: kind of data → what it takes; `kbuild.train.data.sources` reads them. `digits` is shipped with kbuild.
 DATA_KINDS: dict[str, DataKind] = {
     "digits": DataKind(NOTHING, example="digits"),
     "npz": DataKind(text("a file's name"), _NAMED, example="{npz: FILE}"),
+    "npy": DataKind(_NPY, _NAMED, example="{npy: FOLDER}"),
     "keras": DataKind(_KERAS_SET, example="{keras: mnist}"),
 }
 

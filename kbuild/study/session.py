@@ -33,19 +33,23 @@ WRITING = ("CSVLogger", "ModelCheckpoint", "TensorBoard")
 
 
 class RefillableLoop(Loop):
-    """A loop whose examples are variables, so that another split of the same size needs no new trace."""
+    """A loop whose resident examples are variables, so that another split of the same size needs no new trace."""
 
     def resident(self, arrays: Named) -> dict[str, Any]:
         held = {name: self.tf.Variable(array, trainable=False) for name, array in arrays.items()}
-        self.__dict__.setdefault("_held", {})[id(arrays)] = held
+        self.__dict__.setdefault("_variables", {})[id(arrays)] = held
         return held
 
     def fill(self, place: Split | None, values: Split | None) -> None:
         """Put other examples where those of `place`, a split this loop has met, are."""
-        held: dict[int, dict[str, Any]] = self.__dict__["_held"]
-        for old, new in ((place.x, values.x), (place.y, values.y)) if place and values else ():
+        if place is None or values is None:
+            return
+        if not place.resident:
+            self._stream(place).split = values
+        held: dict[int, dict[str, Any]] = self.__dict__.get("_variables", {})
+        for side, old in place.sides.items():
             for name, variable in held.get(id(old), {}).items():
-                variable.assign(new[name])
+                variable.assign(values.sides[side][name])
 
 
 class Session:
@@ -131,7 +135,7 @@ class Session:
             return loop
         tf = loop.tf
         fresh.optimizer.build(fresh.trainable_variables)
-        sample = {name: array[:1] for name, array in data.train.x.items()}
+        sample = data.train.read(slice(1)).x
         for layer in augment:  # as the loop does when it is made: their variables, and their states after one call
             layer(tf.cast(tf.constant(next(iter(sample.values()))), "float32"), training=True)
         _assign(loop.model.variables, fresh.variables)

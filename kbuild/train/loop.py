@@ -1,8 +1,9 @@
-"""The compiled loop: data resident in memory, many steps per call, the mathematics Keras' own.
+"""The compiled loop: many steps per call, the mathematics Keras' own.
 
 One step gathers a batch by a permutation and calls `model.train_step`, so losses, metrics, regularization, loss scaling
 and the optimizer are exactly those of `fit`. What `fit` adds around each step (an iterator, callbacks, logs) happens
-once per chunk of steps here. The bounds of a chunk are tensors, so chunks of any length share one trace.
+once per chunk of steps here. The bounds of a chunk are tensors, so chunks of any length share one trace. Data that are
+not resident in memory are read ahead of the steps by threads, one call a step, with the same results to the bit.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ import numpy as np
 from kbuild.errors import TrainingError
 from kbuild.model.backend import import_keras
 from kbuild.train.data.arrays import Named, Split
+from kbuild.train.data.stream import Stream
+
+#: Arrays or tensors of a batch, or of a whole split: "x", "y" and where there are some "weight", each by layer.
+Sides = dict[str, dict[str, Any]]
 
 #: A chunk of steps takes about this long, so that progress moves and Ctrl-C is heard.
 CHUNK_SECONDS = 0.2
@@ -59,7 +64,7 @@ class Chunks:
 
 
 class Loop:
-    """Compiled training and evaluation of a compiled Keras model on resident data.
+    """Compiled training and evaluation of a compiled Keras model.
 
     Args:
         model: built and compiled.
@@ -84,13 +89,16 @@ class Loop:
         self.augment = list(augment)
         self._weights = None if class_weight is None else tf.constant(_weight_table(class_weight))
         self._tests: dict[int, tuple[Split, Callable[..., Any]]] = {}
+        self._streams: dict[int, Stream] = {}
         self._train, self.rows = train, train.rows if train else 0
         if train:
-            self._x, self._y = self.resident(train.x), self.resident(train.y)
-            _prepare(model, self._structure(self._x, 2), self._structure(self._y, 2, targets=True))
+            self._held: Sides = {} if not train.resident else self._resident(train)
+            self._prepare(train)
             for layer in self.augment:  # their variables exist before the step is traced
-                layer(tf.cast(self._structure(self._x, 1), "float32"), training=True)
-            self._run = self._compile(self._train_step)
+                layer(tf.cast(self._structure(self._first(train, 1)["x"]), "float32"), training=True)
+            self._run = (
+                self._compile(self._gather_and_train) if train.resident else self._compile_batch(self._learn, train)
+            )
 
     @property
     def steps(self) -> int:
@@ -103,8 +111,9 @@ class Loop:
         return [variable for layer in self.augment for variable in layer.variables]
 
     def order(self, permuted: np.ndarray) -> Any:
-        """A permutation as the tensor `train_chunk` takes."""
-        return self.tf.constant(permuted.astype("int64"))
+        """A permutation as `train_chunk` takes it."""
+        permuted = permuted.astype("int64")
+        return permuted if self._train is not None and not self._train.resident else self.tf.constant(permuted)
 
     def train_chunk(self, order: Any, start: int, stop: int) -> int:
         """Run the steps from `start` to before `stop`; return the step that was reached, past the last one run.
@@ -112,9 +121,16 @@ class Loop:
         Raises:
             OutOfMemory: the device has no memory for a step.
             NonFinite: the loss of a step is NaN or infinite; no step after it was run.
+            TrainingError: a data file is not what it was.
         """
         tf = self.tf
-        with self._memory_errors():
+        with _MemoryErrors(self.tf, self.batch_size):
+            if isinstance(order, np.ndarray):
+                assert self._train is not None
+                for step, batch in enumerate(self._stream(self._train).batches(order, start, stop), start):
+                    if not bool(self._run(batch)):
+                        raise NonFinite(step)
+                return stop
             reached, good = self._run(order, tf.constant(start), tf.constant(stop), tf.constant(self.rows))
             step = int(reached)
         if not bool(good):
@@ -122,27 +138,43 @@ class Loop:
         return step
 
     def evaluate(self, split: Split, stopped: Callable[[], bool] = lambda: False) -> dict[str, float]:
-        """Loss and metrics over a split, as `model.evaluate` gives them. `stopped` is asked between chunks."""
-        tf, model = self.tf, self.model
+        """Loss and metrics over a split, as `model.evaluate` gives them. `stopped` is asked between chunks.
+
+        Raises:
+            OutOfMemory: the device has no memory for a step.
+            TrainingError: a data file is not what it was.
+        """
+        if not self.rows and not self._tests:
+            self._prepare(split)
         if id(split) not in self._tests:
-            own = split is self._train
-            x, y = (self._x, self._y) if own else (self.resident(split.x), self.resident(split.y))
-            if not self.rows:
-                _prepare(model, self._structure(x, 2), self._structure(y, 2, targets=True))
-
-            def step(start: Any, stop: Any, order: Any) -> Any:
-                return model.test_step((self._structure(x, (start, stop)), self._structure(y, (start, stop), True)))
-
-            self._tests[id(split)] = split, self._compile(step)
+            run = (
+                self._compile(self._slice_and_test(split)) if split.resident else self._compile_batch(self._test, split)
+            )
+            self._tests[id(split)] = split, run
         run = self._tests[id(split)][1]
-        model.reset_metrics()
-        none, rows = tf.zeros([0], "int64"), tf.constant(split.rows)
-        with self._memory_errors():
-            for begin, end in Chunks().bounds(0, -(-split.rows // self.batch_size)):
-                run(none, tf.constant(begin), tf.constant(end), rows)
+        self.model.reset_metrics()
+        steps = -(-split.rows // self.batch_size)
+        with _MemoryErrors(self.tf, self.batch_size):
+            for _ in (
+                self._test_resident(run, split, steps) if split.resident else self._test_streamed(run, split, steps)
+            ):
                 if stopped():
                     break
         return self.metrics()
+
+    def _test_resident(self, run: Callable[..., Any], split: Split, steps: int) -> Iterator[None]:
+        tf = self.tf
+        none, rows = tf.zeros([0], "int64"), tf.constant(split.rows)
+        for begin, end in Chunks().bounds(0, steps):
+            run(none, tf.constant(begin), tf.constant(end), rows)
+            yield
+
+    def _test_streamed(self, run: Callable[..., Any], split: Split, steps: int) -> Iterator[None]:
+        stream = self._stream(split)
+        for batch in stream.batches(np.arange(split.rows), 0, steps):
+            run(batch)
+            yield
+        stream.rewind()
 
     def metrics(self) -> dict[str, float]:
         """What the metrics say now: name → value."""
@@ -156,6 +188,33 @@ class Loop:
         except tf.errors.ResourceExhaustedError:
             with tf.device("CPU:0"):
                 return {name: tf.constant(array) for name, array in arrays.items()}
+
+    def _resident(self, split: Split) -> Sides:
+        return {side: self.resident(named) for side, named in split.sides.items()}
+
+    def _first(self, split: Split, rows: int) -> Sides:
+        """The first rows of a split, as tensors."""
+        return self._tensors(split.read(slice(rows)))
+
+    def _tensors(self, batch: Split) -> Sides:
+        with self.tf.device("CPU:0"):
+            return {
+                side: {name: self.tf.constant(values) for name, values in named.items()}
+                for side, named in batch.sides.items()
+            }
+
+    def _stream(self, split: Split) -> Stream:
+        if id(split) not in self._streams:
+            self._streams[id(split)] = Stream(split, self.batch_size, self._tensors)
+        return self._streams[id(split)]
+
+    def _prepare(self, split: Split) -> None:
+        """Create the variables of optimizer, loss and metrics before anything is traced; values stay as they were."""
+        model = self.model
+        if model.optimizer is not None and not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        model.test_step(self._given(self._first(split, 2)))
+        model.reset_metrics()
 
     def _compile(self, step: Callable[[Any, Any, Any], Any]) -> Callable[..., Any]:
         tf, size = self.tf, self.batch_size
@@ -174,34 +233,60 @@ class Loop:
         signature = [tf.TensorSpec([None], "int64"), number, number, number]
         return tf.function(run, input_signature=signature, autograph=False)
 
-    def _train_step(self, start: Any, stop: Any, order: Any) -> Any:
+    def _compile_batch(self, step: Callable[[Sides], Any], split: Split) -> Callable[..., Any]:
+        """A function of one batch of a split: whether its loss is finite."""
         tf = self.tf
-        index = order[start:stop]
-        x = self._structure({name: tf.gather(tensor, index) for name, tensor in self._x.items()})
-        y = {name: tf.gather(tensor, index) for name, tensor in self._y.items()}
+        like = self._first(split, 1)
+
+        def spec(side: str, name: str, values: Any) -> Any:
+            shape = split.sides[side][name].shape
+            return tf.TensorSpec([None, *shape[1:]], values.dtype)
+
+        signature = {s: {n: spec(s, n, values) for n, values in named.items()} for s, named in like.items()}
+
+        def run(batch: Sides) -> Any:
+            return tf.math.is_finite(step(batch)["loss"])
+
+        return tf.function(run, input_signature=[signature], autograph=False)
+
+    def _gather_and_train(self, start: Any, stop: Any, order: Any) -> Any:
+        tf, index = self.tf, order[start:stop]
+        return self._learn({s: {n: tf.gather(v, index) for n, v in named.items()} for s, named in self._held.items()})
+
+    def _slice_and_test(self, split: Split) -> Callable[[Any, Any, Any], Any]:
+        held = self._held if split is self._train else self._resident(split)
+
+        def step(start: Any, stop: Any, order: Any) -> Any:
+            return self._test({s: {n: v[start:stop] for n, v in named.items()} for s, named in held.items()})
+
+        return step
+
+    def _test(self, batch: Sides) -> Any:
+        return self.model.test_step(self._given(batch))
+
+    def _learn(self, batch: Sides) -> Any:
+        tf = self.tf
+        x, y, *weight = self._given(batch)
         for layer in self.augment:
             x = layer(tf.cast(x, "float32"), training=True)
-        if self._weights is None:
-            return self.model.train_step((x, self._structure(y, targets=True)))
-        labels = next(iter(y.values()))
-        labels = labels if labels.shape.rank == 1 else tf.argmax(labels, axis=-1)
-        inside = tf.minimum(tf.cast(labels, "int64"), len(self._weights) - 1)
-        return self.model.train_step((x, self._structure(y, targets=True), tf.gather(self._weights, inside)))
+        if self._weights is not None:
+            labels = next(iter(batch["y"].values()))
+            labels = labels if labels.shape.rank == 1 else tf.argmax(labels, axis=-1)
+            inside = tf.minimum(tf.cast(labels, "int64"), len(self._weights) - 1)
+            of_class = tf.gather(self._weights, inside)
+            weight = [of_class * weight[0] if weight else of_class]
+        return self.model.train_step((x, y, *weight))
 
-    def _structure(self, arrays: dict[str, Any], rows: Any = None, targets: bool = False) -> Any:
-        """What Keras takes: one tensor for one input or output, else inputs by name, targets in the order of outputs.
+    def _given(self, batch: Sides) -> tuple[Any, ...]:
+        """What `train_step` takes: inputs, targets and, where there are some, weights."""
+        weight = (self._structure(batch["weight"], True),) if "weight" in batch else ()
+        return (self._structure(batch["x"]), self._structure(batch["y"], True), *weight)
 
-        `rows` cuts the first rows, or a (start, stop) of them.
-        """
-        if rows is not None:
-            cut = slice(*rows) if isinstance(rows, tuple) else slice(rows)
-            arrays = {name: tensor[cut] for name, tensor in arrays.items()}
-        if len(arrays) == 1:
-            return next(iter(arrays.values()))
-        return list(arrays.values()) if targets else arrays
-
-    def _memory_errors(self) -> _MemoryErrors:
-        return _MemoryErrors(self.tf, self.batch_size)
+    def _structure(self, values: dict[str, Any], targets: bool = False) -> Any:
+        """One tensor for one input or output, else inputs by name, targets in the order of outputs."""
+        if len(values) == 1:
+            return next(iter(values.values()))
+        return list(values.values()) if targets else values
 
 
 class Diverged(TrainingError):
@@ -253,14 +338,6 @@ def flat(logs: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             result[prefix + name] = value
     return result
-
-
-def _prepare(model: Any, x: Any, y: Any) -> None:
-    """Create the variables of optimizer, loss and metrics before anything is traced; values stay as they were."""
-    if model.optimizer is not None and not model.optimizer.built:
-        model.optimizer.build(model.trainable_variables)
-    model.test_step((x, y))
-    model.reset_metrics()
 
 
 def _weight_table(class_weight: dict[int, float]) -> np.ndarray:

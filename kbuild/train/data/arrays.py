@@ -41,8 +41,8 @@ class Rows(Protocol):
 #: An array in memory, or rows that are read.
 Values = np.ndarray | Rows
 
-#: Layer name → values. A source that knows no layer names uses the single key "".
-Named = Mapping[str, Values]
+#: Layer name → `Values`. A source that knows no layer names uses the single key "".
+Named = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from kbuild.spec.classes import ClassNames
 from kbuild.spec.data import DataSettings
 from kbuild.spec.train import TrainSettings
 from kbuild.train.classes import match_classes
-from kbuild.train.data.arrays import Data, Split
+from kbuild.train.data.arrays import Data, Split, parts
 from kbuild.train.data.checks import Checker
 from kbuild.train.data.sources import read_examples, read_source
 
@@ -106,7 +106,9 @@ def _absent(train: Split, targets: Sequence[Target]) -> list[str]:
     notes = []
     for target in targets:
         if target.family == "sparse" and target.units is not None and target.units <= 100_000:
-            seen = np.bincount(train.y[target.output].ravel().clip(0), minlength=target.units)[: target.units]
+            seen = np.zeros(target.units, "int64")
+            for _, labels in parts(train.y[target.output]):
+                seen += np.bincount(labels.ravel().clip(0), minlength=target.units)[: target.units]
             absent = np.flatnonzero(seen == 0)
             if len(absent):
                 some = ", ".join(map(str, absent[:5])) + (", ..." if len(absent) > 5 else "")

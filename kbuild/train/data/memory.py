@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,9 +38,17 @@ def memory() -> int:
     return min(found)
 
 
-def fits_in_memory(sizes: Iterable[int]) -> bool:
-    """Whether values of these sizes in bytes, together, are to be held in memory."""
-    return sum(sizes) <= memory() * RESIDENT_SHARE
+def in_memory(sizes: Sequence[int]) -> list[bool]:
+    """Which values of these sizes in bytes are held in memory: the small ones first, as far as there is room.
+
+    >>> in_memory([2**60, 8, 4])
+    [False, True, True]
+    """
+    room, kept = memory() * RESIDENT_SHARE, [False] * len(sizes)
+    for at in sorted(range(len(sizes)), key=lambda at: sizes[at]):
+        room -= sizes[at]
+        kept[at] = room >= 0
+    return kept
 
 
 def size_of(values: Values) -> int:

@@ -1,42 +1,69 @@
-"""NumPy archives (.npz): read without pickle, sizes bounded before memory is used."""
+"""NumPy files, .npz and .npy: read without pickle, sizes bounded before memory is used."""
 
 from __future__ import annotations
 
 import math
-import os
+import struct
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 
 from kbuild.errors import Problem, Span, SpecError, suggest
-from kbuild.spec.data import DataSettings
-from kbuild.train.data.arrays import Named, Raw, Split
+from kbuild.train.data.files import FileRows
+from kbuild.train.data.memory import memory
 
+#: Bounds by the name the error shows: bytes of one array in memory, number of arrays.
+LIMITS = {"array-bytes": memory(), "arrays": 10_000}
 
-def _memory() -> int:
-    """Bytes of memory of this machine, or 64 GiB where the system does not say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 64 * 2**30
-
-
-#: Bounds by the name the error shows: bytes of one array, number of arrays.
-LIMITS = {"array-bytes": _memory(), "arrays": 10_000}
-
-#: Option → the array it names when the spec says nothing.
-DEFAULTS = {"x": "x_train", "y": "y_train", "x_test": "x_test", "y_test": "y_test"}
-
-#: Names tried in turn for data that are one set of examples: a validation file, a file to evaluate.
-SINGLE = {"x": ("x_val", "x_test", "x", "x_train"), "y": ("y_val", "y_test", "y", "y_train")}
+#: What is wrong with the bytes of an array.
+_DAMAGE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 
 
 def fail(message: str, span: Span | None, hint: str = "", code: str = "data") -> Any:
     """Raise one Problem about data."""
     raise SpecError([Problem(code, message, span, hint)])
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An array as its header describes it.
+
+    Attributes:
+        start: where the rows begin in the file on disk; None where they are compressed, or not in C order.
+        path: of the file on disk.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    start: int | None
+    path: Path
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class Arrays(Protocol):
+    """Arrays by name: an archive, or a number of files."""
+
+    path: Path
+    span: Span | None
+    members: dict[str, Any]
+
+    def open(self, name: str) -> IO[bytes]:
+        """The bytes of the array, header first."""
+
+    def size(self, name: str) -> int:
+        """Bytes that the array has, header included."""
+
+    def data_start(self, name: str) -> tuple[Path, int | None]:
+        """The file on disk, and where the bytes of the array begin in it, if they lie there as they are."""
 
 
 class Archive:
@@ -69,84 +96,147 @@ class Archive:
     def __exit__(self, *_: object) -> None:
         self.zip.close()
 
+    def open(self, name: str) -> IO[bytes]:
+        return self.zip.open(self.members[name])
+
+    def size(self, name: str) -> int:
+        return self.zip.getinfo(self.members[name]).file_size
+
+    def data_start(self, name: str) -> tuple[Path, int | None]:
+        info = self.zip.getinfo(self.members[name])
+        if info.compress_type != zipfile.ZIP_STORED:
+            return self.path, None
+        with self.path.open("rb") as stream:  # the local header; its extra field may differ from the directory's
+            stream.seek(info.header_offset + 26)
+            lengths = struct.unpack("<HH", stream.read(4))
+        return self.path, info.header_offset + 30 + sum(lengths)
+
     def read(self, name: str, span: Span | None) -> np.ndarray:
-        """The array of that name."""
-        if name not in self.members:
-            known = ", ".join(list(self.members)[:12]) or "no arrays"
-            near = [member for member in self.members if member[:1].lower() == name[:1].lower()]
-            hint = suggest(name, near) or f"it holds {known}"
-            fail(f"{self.path} has no array {name!r}", span or self.span, hint)
-        try:
-            with self.zip.open(self.members[name]) as stream:
-                shape, dtype = self._header(stream, name)
-            size = math.prod(shape) * dtype.itemsize
-            if size > LIMITS["array-bytes"]:
-                limit = f"the limit array-bytes ({LIMITS['array-bytes']})"
-                fail(
-                    f"{self.path}: {name!r} has the shape {list(shape)}, {size} bytes, over {limit}", span or self.span
-                )
-            stored = self.zip.getinfo(self.members[name]).file_size
-            if stored < size:
-                fail(f"{self.path}: {name!r} is cut off: {stored} of {size} bytes", span or self.span)
-            with self.zip.open(self.members[name]) as stream:
-                return np.lib.format.read_array(stream, allow_pickle=False)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as e:
-            fail(f"{self.path}: cannot read the array {name!r}: {e}", span or self.span)
-        except MemoryError:
-            fail(f"{self.path}: the array {name!r} does not fit in memory", span or self.span)
-        raise AssertionError("unreachable")
-
-    def _header(self, stream: Any, name: str) -> tuple[tuple[int, ...], np.dtype]:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(stream)
-        if dtype.hasobject:
-            hint = "save numbers: numpy.savez(file, x=array.astype('float32'))"
-            fail(f"{self.path}: {name!r} holds Python objects, which are never unpickled", self.span, hint)
-        if dtype.kind not in "biuf":
-            fail(f"{self.path}: {name!r} holds {dtype}, not numbers", self.span)
-        return shape, dtype
+        """The array of that name, in memory."""
+        return read_array(self, name, span)
 
 
-def read_npz(data: DataSettings, folder: Path) -> Raw:
-    """Training and test arrays of an archive. The test arrays may be absent where the spec does not name them.
+class Files:
+    """Files .npy, by name.
+
+    Args:
+        source: a folder, or name → file.
+        folder: what paths are relative to.
 
     Raises:
-        SpecError: with the place in the spec and the name of the array.
+        SpecError: the folder is missing or none, more arrays than the limit.
     """
-    path = folder / data.source
-    place = data.place("npz")
-    names: dict[tuple[str, str, str], str] = {}
-    with Archive(path, place) as archive:
 
-        def part(split: str, side: str, option: str) -> Named:
-            wanted = data.options.get(option, DEFAULTS[option])
-            pairs = wanted.items() if isinstance(wanted, dict) else [("", wanted)]
-            names.update({(split, side, layer): array for layer, array in pairs})
-            return {layer: archive.read(array, data.spans.get(option)) for layer, array in pairs}
+    def __init__(self, source: str | dict[str, str], folder: Path, span: Span | None):
+        self.span = span
+        if isinstance(source, dict):
+            self.path, self.members = folder, {name: folder / file for name, file in source.items()}
+            return
+        self.path = folder / source
+        if not self.path.is_dir():
+            hint = "paths are relative to the spec's file"
+            hint = f"write {{npy: {{x_train: {source}, y_train: ...}}}}" if self.path.is_file() else hint
+            fail(f"there is no folder {self.path} of .npy files", span, hint)
+        try:
+            files = sorted(file for file in self.path.iterdir() if file.suffix == ".npy")
+        except OSError as error:
+            fail(f"cannot read {self.path}: {error.strerror or error}", span)
+        self.members = {file.stem: file for file in files}
+        if len(self.members) > LIMITS["arrays"]:
+            fail(f"{self.path} holds more arrays than the limit arrays ({LIMITS['arrays']})", span)
 
-        train = Split(part("train", "x", "x"), part("train", "y", "y"))
-        asked = [option for option in ("x_test", "y_test") if option in data.options]
-        there = [option for option in ("x_test", "y_test") if DEFAULTS[option] in archive.members]
-        test = None
-        if asked or len(there) == 2:
-            test = Split(part("test", "x", "x_test"), part("test", "y", "y_test"))
-    return Raw(str(path), train, test, names)
+    def __enter__(self) -> Files:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def open(self, name: str) -> IO[bytes]:
+        return self.members[name].open("rb")
+
+    def size(self, name: str) -> int:
+        return self.members[name].stat().st_size
+
+    def data_start(self, name: str) -> tuple[Path, int | None]:
+        return self.members[name], 0
 
 
-def read_single(data: DataSettings, folder: Path) -> Raw:
-    """One set of examples: x and y under their written names, or the first of SINGLE that is there."""
-    path = folder / data.source
-    names: dict[tuple[str, str, str], str] = {}
-    with Archive(path, data.place("npz")) as archive:
+@contextmanager
+def _naming(arrays: Arrays, name: str, span: Span | None) -> Iterator[None]:
+    """Damage told as a problem of this array."""
+    member = arrays.members[name]
+    called = f"{arrays.path}: cannot read the array {name!r}" if isinstance(member, str) else f"cannot read {member}"
+    try:
+        yield
+    except FileNotFoundError:
+        fail(f"there is no file {member}", span, "paths are relative to the spec's file")
+    except IsADirectoryError:
+        fail(f"{member} is a directory, not a .npy file", span)
+    except _DAMAGE as error:
+        fail(f"{called}: {error}", span)
+    except MemoryError:
+        fail(f"{arrays.path}: the array {name!r} does not fit in memory", span)
 
-        def part(side: str) -> Named:
-            found = next((name for name in SINGLE[side] if name in archive.members), SINGLE[side][2])
-            wanted = data.options.get(side, found)
-            if data.span is None and isinstance(wanted, str) and wanted not in archive.members:
-                wanted = found  # the name is that of the run's own data, and nobody has asked for it here
-            pairs = wanted.items() if isinstance(wanted, dict) else [("", wanted)]
-            names.update({("train", side, layer): array for layer, array in pairs})
-            return {layer: archive.read(array, data.spans.get(side)) for layer, array in pairs}
 
-        return Raw(str(path), Split(part("x"), part("y")), None, names)
+def stored(arrays: Arrays, name: str, span: Span | None) -> Stored:
+    """The header of an array, checked against the bytes that are there.
+
+    Raises:
+        SpecError: no such array, objects, no numbers, damaged or cut off.
+    """
+    span = span or arrays.span
+    if name not in arrays.members:
+        known = ", ".join(list(arrays.members)[:12]) or "no arrays"
+        near = [member for member in arrays.members if member[:1].lower() == name[:1].lower()]
+        fail(f"{arrays.path} has no array {name!r}", span, suggest(name, near) or f"it holds {known}")
+    with _naming(arrays, name, span), arrays.open(name) as stream:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(stream)
+        header, size = stream.tell(), arrays.size(name)
+        path, start = arrays.data_start(name)
+    if dtype.hasobject:
+        hint = "save numbers: numpy.savez(file, x=array.astype('float32'))"
+        fail(f"{arrays.path}: {name!r} holds Python objects, which are never unpickled", span, hint)
+    if dtype.kind not in "biuf":
+        fail(f"{arrays.path}: {name!r} holds {dtype}, not numbers", span)
+    plain = start is not None and not (fortran and len(shape) > 1) and len(shape) > 0
+    found = Stored(shape, dtype, start + header if plain and start is not None else None, path)
+    if found.start is None and found.bytes > LIMITS["array-bytes"]:
+        limit = f"the limit array-bytes ({LIMITS['array-bytes']})"
+        fail(f"{arrays.path}: {name!r} has the shape {list(shape)}, {found.bytes} bytes, over {limit}", span)
+    if size - header < found.bytes:
+        fail(f"{arrays.path}: {name!r} is cut off: {max(0, size - header)} of {found.bytes} bytes", span)
+    return found
+
+
+def read_array(arrays: Arrays, name: str, span: Span | None) -> np.ndarray:
+    """An array in memory, in the machine's byte order.
+
+    Raises:
+        SpecError: as `stored`; or it is larger than the memory.
+    """
+    header = stored(arrays, name, span)
+    if header.bytes > LIMITS["array-bytes"]:
+        limit = f"the limit array-bytes ({LIMITS['array-bytes']})"
+        shape = list(header.shape)
+        fail(f"{arrays.path}: {name!r} has the shape {shape}, {header.bytes} bytes, over {limit}", span or arrays.span)
+    with _naming(arrays, name, span or arrays.span), arrays.open(name) as stream:
+        array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def read_rows(arrays: Arrays, name: str, span: Span | None) -> FileRows:
+    """An array whose rows are read from its file as they are needed; its checksum is compared once.
+
+    Raises:
+        SpecError: as `stored`.
+    """
+    header = stored(arrays, name, span)
+    assert header.start is not None
+    with _naming(arrays, name, span or arrays.span):
+        if isinstance(arrays, Archive):
+            with arrays.open(name) as stream:
+                while stream.read(2**20):  # zipfile compares the checksum at the end
+                    pass
+        return FileRows(header.path, header.start, header.shape, header.dtype)
+    raise AssertionError("unreachable")

@@ -8,7 +8,8 @@ from typing import Any
 
 from kbuild.spec.data import DataSettings
 from kbuild.train.data.arrays import Raw, Split
-from kbuild.train.data.npz import fail, read_npz
+from kbuild.train.data.named import read_npz
+from kbuild.train.data.npz import fail
 
 
 def read_digits(data: DataSettings, folder: Path) -> Raw:

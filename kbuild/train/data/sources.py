@@ -19,7 +19,7 @@ class Source:
 
     Attributes:
         read: "module:function" of (DataSettings, folder) → Raw, its training examples and, where there are, its test
-            examples. Sources whose values are small in all (`memory.fits_in_memory`) give arrays, others `Rows`.
+            examples. Sources whose values are small in all (`memory.in_memory`) give arrays, others `Rows`.
         single: the same for data that are one set of examples, a validation file or data to evaluate: they are the
             `train` of the Raw. Where it is "", `read` is asked, and its test examples are taken if there are such.
     """
@@ -31,7 +31,8 @@ class Source:
 #: kind of data → how it is read. Kinds and options stand in `kbuild.spec.data.DATA_KINDS`.
 SOURCES: dict[str, Source] = {
     "digits": Source("kbuild.train.data.packaged:read_digits"),
-    "npz": Source("kbuild.train.data.npz:read_npz", "kbuild.train.data.npz:read_single"),
+    "npz": Source("kbuild.train.data.named:read_npz", "kbuild.train.data.named:read_single_npz"),
+    "npy": Source("kbuild.train.data.named:read_npy", "kbuild.train.data.named:read_single_npy"),
     "keras": Source("kbuild.train.data.packaged:read_keras"),
 }
 
