@@ -9,19 +9,35 @@ from typing import Annotated, Any
 
 import typer
 
-from kbuild.cli import options
+from kbuild.cli import complete, options
+from kbuild.errors import InputError
 
 
 def train(
-    spec: options.Spec,
+    spec: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SPEC",
+            help="The YAML spec; with --resume also a run's directory.",
+            show_default=False,
+            autocompletion=complete.specs,
+        ),
+    ],
     ordering: options.Ordering = None,
     set_: options.Set = None,
     epochs: Annotated[int | None, typer.Option(help="Instead of the spec's.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Instead of the spec's.")] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the spec's.")] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Deterministic kernels only, as train.deterministic.")
+    ] = False,
     run_dir: Annotated[Path | None, typer.Option(help="The run's directory; runs/NAME-DATE-TIME if not given.")] = None,
     name: Annotated[str | None, typer.Option(help="The run's name, instead of the spec's.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that --run-dir names.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that --run-dir names; begin it if there is none.")
+    ] = False,
+    mlflow: Annotated[bool, typer.Option("--mlflow", help="Log to MLflow too (MLFLOW_TRACKING_URI).")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, train and write nothing.")] = False,
     quiet: options.Quiet = False,
     json_: options.Json = False,
@@ -30,17 +46,28 @@ def train(
     """Train, evaluate, export a SavedModel and prove that it predicts the same.
 
     For example:  kbuild train specs/digits.yaml --ordering W-A-D-N --epochs 5
+
+    A run that was killed goes on:  kbuild train runs/digits-20261120-101500 --resume
     """
     from kbuild.plan.pipeline import compile_spec
     from kbuild.show import table
 
-    compiled, plan = compile_spec(spec, ordering, set_ or [])
+    if spec.is_dir() and resume:
+        compiled, plan = _own_spec(spec, ordering, set_, run_dir)
+        run_dir = spec
+    else:
+        compiled, plan = compile_spec(spec, ordering, set_ or [])
     if not quiet:
         for note in plan.notes:
             print(f"note: {note}", file=sys.stderr)
     from kbuild.train import run
 
-    given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+    given: dict[str, Any] = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "seed": seed,
+        "deterministic": deterministic or None,
+    }
     if dry_run:
         planned = run.dry_run(compiled, plan, **given)
         print(json.dumps(planned.to_dict(), indent=1) if json_ else planned.text())
@@ -52,11 +79,24 @@ def train(
         run_dir=run_dir,
         name=name,
         overwrite=overwrite,
+        resume=resume,
+        mlflow=mlflow,
         quiet=quiet,
         command=sys.argv,
         summary=table.render(plan),
     )
     print(json.dumps(result.to_dict(), indent=1) if json_ else result.text())
+
+
+def _own_spec(path: Path, ordering: str | None, set_: list[str] | None, run_dir: Path | None) -> tuple[Any, Any]:
+    """Spec and plan of a run that goes on as it was begun."""
+    from kbuild.plan.pipeline import plan_spec
+    from kbuild.train.resume import read_earlier
+
+    if ordering is not None or set_ or run_dir is not None:
+        raise InputError(f"{path} goes on as it was begun; --ordering, --set and --run-dir need the spec")
+    spec = read_earlier(path).spec
+    return spec, plan_spec(spec)
 
 
 def evaluate(

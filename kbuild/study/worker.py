@@ -80,7 +80,7 @@ def main() -> None:
     os.dup2(2, 1)  # whatever else prints does not mix with the answers
     tasks = _tasks(sys.stdin)
     runner = Runner(folder, threads)
-    from kbuild.train.rundir import environment
+    from kbuild.train.environment import environment
 
     _say(answers, {"ready": True, "environment": environment()})
     while True:

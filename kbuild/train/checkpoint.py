@@ -174,7 +174,8 @@ def write_state(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """
     with naming_failures(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, lambda stream: np.savez(stream, **arrays), keep=path.with_name(PREVIOUS))
+    named: dict[str, Any] = dict(arrays)
+    write_file(path, lambda stream: np.savez(stream, **named), keep=path.with_name(PREVIOUS))
 
 
 def save_checkpoint(path: Path, model: Any, callbacks: list[Any], progress: Progress, extra: list[Any]) -> None:

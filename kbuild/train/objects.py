@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -104,8 +105,11 @@ def _callback_path(one: Chosen) -> Path:
     return path
 
 
-def make_callbacks(chosen: Sequence[Chosen], run: Path | None) -> list[Any]:
+def make_callbacks(chosen: Sequence[Chosen], run: Path | None, append: bool = False) -> list[Any]:
     """Callbacks, their files kept under the run directory `run` (None for a dry run: nothing is opened).
+
+    Args:
+        append: a training goes on: what CSVLogger wrote stays.
 
     Raises:
         SpecError: a path that leads out of the run directory.
@@ -118,8 +122,27 @@ def make_callbacks(chosen: Sequence[Chosen], run: Path | None) -> list[Any]:
             config[option] = str((run or Path("run")) / folder / _callback_path(one))
         if "verbose" not in config and one.class_name in ("EarlyStopping", "ReduceLROnPlateau", "ModelCheckpoint"):
             config["verbose"] = 0
+        if append and one.class_name == "CSVLogger":
+            config["append"] = True
         made.append(make(Chosen(one.class_name, config, one.span), ("callbacks",)))
     return made
+
+
+def go_on_after(callbacks: Sequence[Any], epoch: int) -> None:
+    """Take back the lines that CSVLogger wrote about epochs from `epoch` (from 0) on: they are trained again."""
+    for callback in callbacks:
+        if type(callback).__name__ == "CSVLogger" and os.path.exists(callback.filename):
+            with open(callback.filename, "r+b") as stream:
+                head, *lines = stream.readlines() or [b""]
+                kept = [line for line in lines if line.endswith(b"\n") and _csv_epoch(line, callback.sep) < epoch]
+                stream.seek(0)
+                stream.truncate()
+                stream.writelines([head, *kept])
+
+
+def _csv_epoch(line: bytes, separator: str) -> int:
+    number = line.split(separator.encode())[0]
+    return int(number) if number.isdigit() else 0
 
 
 def make_augment(chosen: Sequence[Chosen], seed: int) -> list[Any]:

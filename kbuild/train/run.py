@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kbuild.errors import KbuildError, Problem, Span, SpecError, TrainingError
+from kbuild.errors import InputError, KbuildError, Problem, Span, SpecError, TrainingError
 from kbuild.plan.losses import Target, resolve_losses, resolve_metrics
 from kbuild.plan.plan import Plan
 from kbuild.spec.model import Spec
 from kbuild.spec.train import TrainSettings
+from kbuild.train.checkpoint import Progress
 from kbuild.train.classes import FILE, to_json
 from kbuild.train.data.arrays import Data
 from kbuild.train.data.load import load_data
-from kbuild.train.interrupt import Interrupted
+from kbuild.train.environment import describe_environment
+from kbuild.train.fingerprint import Fingerprints
+from kbuild.train.interrupt import Interrupted, sigterm_as_interrupt
+from kbuild.train.lock import holding
 from kbuild.train.progress import Silent, make_progress, shown
 from kbuild.train.result import DryRun, RunResult
-from kbuild.train.rundir import MARKER, Clock, RunDir, check_writable, environment, make_run_dir
+from kbuild.train.resume import COMMAND_SETTINGS, DATA, find_earlier, go_on
+from kbuild.train.rundir import MARKER, Clock, RunDir, check_writable, make_run_dir
+from kbuild.train.status import Speed, Status
 
 
 def train_settings(
-    spec: Spec, epochs: int | None = None, batch_size: int | None = None, seed: int | None = None
+    spec: Spec,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    seed: int | None = None,
+    deterministic: bool | None = None,
 ) -> TrainSettings:
     """The spec's `train` section with the command line's values over it.
 
@@ -35,7 +45,7 @@ def train_settings(
         hint = "for example `train: {data: digits, loss: sparse_categorical_crossentropy}`"
         place = Span(spec.source, 1, 1)
         raise SpecError([Problem("missing-key", "this spec has no `train` section, which training needs", place, hint)])
-    given = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+    given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
     problems = [
         Problem("override", f"--{name.replace('_', '-')} must be a whole number from {0 if name == 'seed' else 1}")
         for name, value in given.items()
@@ -43,8 +53,8 @@ def train_settings(
     ]
     if problems:
         raise SpecError(problems)
-    changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    return replace(spec.train, **changes)
+    changes: dict[str, Any] = {**given, "deterministic": deterministic}
+    return replace(spec.train, **{name: value for name, value in changes.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -92,15 +102,16 @@ def build(prepared: Prepared, plan: Plan) -> Any:
     return model
 
 
-def dry_run(
-    spec: Spec, plan: Plan, *, epochs: int | None = None, batch_size: int | None = None, seed: int | None = None
-) -> DryRun:
+def dry_run(spec: Spec, plan: Plan, **given: Any) -> DryRun:
     """Check everything a training would check, and say what it would do.
+
+    Args:
+        given: as `train_settings` takes them.
 
     Raises:
         SpecError: as `train`.
     """
-    settings = train_settings(spec, epochs, batch_size, seed)
+    settings = train_settings(spec, **given)
     prepared = prepare(spec, plan, settings)
     model = build(prepared, plan)
     splits = {name: split.rows for name, split in prepared.data.splits.items()}
@@ -124,9 +135,12 @@ def train(
     epochs: int | None = None,
     batch_size: int | None = None,
     seed: int | None = None,
+    deterministic: bool | None = None,
     run_dir: str | Path | None = None,
     name: str | None = None,
     overwrite: bool = False,
+    resume: bool = False,
+    mlflow: bool = False,
     quiet: bool = False,
     command: Sequence[str] = (),
     summary: str = "",
@@ -138,96 +152,101 @@ def train(
     loss in any case.
 
     Args:
-        epochs, batch_size, seed: instead of the spec's.
+        epochs, batch_size, seed, deterministic: instead of the spec's.
         run_dir, name, overwrite: see `kbuild.train.rundir.make_run_dir`.
+        resume: go on with the run in `run_dir`, or begin it where nothing is there; one that is done is only read.
+        mlflow: log to MLflow too.
         quiet: show no progress.
         command: the command line, for `command.json`.
         summary: the resolved order as a table, for `summary.txt`.
 
     Raises:
         SpecError: the settings or the data do not fit; nothing was written.
-        InputError: the run directory cannot be made.
+        InputError: the run directory cannot be made, or is not one to go on with.
         TrainingError: NaN loss, out of memory, a full disk; the run directory says so.
         Interrupted: Ctrl-C; a checkpoint is written.
         ParityError: the exported model predicts something else.
     """
-    clock = Clock()
-    settings = train_settings(spec, epochs, batch_size, seed)
+    clock, display = Clock(), make_progress(quiet)
+    given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "deterministic": deterministic}
+    if resume and (run_dir is None or overwrite):
+        raise InputError("--resume goes on with the run that --run-dir names; --overwrite begins one anew")
+    earlier = find_earlier(Path(run_dir or ""), spec, plan, given) if resume else None
+    if earlier is not None and earlier.finished:
+        display.note(earlier.done)
+        return earlier.result()
+    if resume and earlier is None:
+        display.note(f"nothing to resume in {run_dir}: the run begins")
+    settings = earlier.settings if earlier else train_settings(spec, **given)
     prepared = prepare(spec, plan, settings)
-    run = make_run_dir(plan.name, run_dir, name, overwrite)
-    check_writable(run)
-    display = make_progress(quiet)
-    status = Status(run, plan, clock)
-    try:
-        _describe(run, spec, plan, settings, command, summary)
-        return _work(run, plan, prepared, display, status, clock)
-    except KbuildError as error:
-        state = "interrupted" if isinstance(error, Interrupted) else "failed"
-        status.finish(state, error=str(error))
-        raise
-    except KeyboardInterrupt:
-        status.finish("interrupted", error="aborted by a second Ctrl-C")
-        kept = f"the last checkpoint is in {run.checkpoints}" if run.checkpoints.is_dir() else "nothing was trained yet"
-        raise Interrupted(f"aborted; {kept}") from None
-    except MemoryError as error:
-        status.finish("failed", error="out of memory")
-        raise TrainingError("out of memory; try a smaller batch size (--batch-size)") from error
-    except Exception as error:
-        status.finish("failed", error=f"{type(error).__name__}: {error}")
-        raise
-
-
-class Status:
-    """Keeps `metrics.json` and `log.txt` of a run up to date."""
-
-    def __init__(self, run: RunDir, plan: Plan, clock: Clock):
-        self.run, self.plan, self.clock = run, plan, clock
-        self.epochs = 0
-        self.metrics: dict[str, dict[str, float]] = {}
-        self.best: dict[str, Any] = {}
-
-    def on_epoch(self, history: list[dict[str, float]]) -> None:
-        """A finished epoch."""
-        self.epochs = len(history)
-        self.run.history(history)
-        self.run.log(f"epoch {self.epochs}: {shown(history[-1])}")
-
-    def write(self, state: str, **more: Any) -> None:
-        """Write `metrics.json`."""
-        data = {"state": state, "epochs": self.epochs, "seconds": self.clock.seconds, "metrics": self.metrics}
-        self.run.write("metrics.json", {**data, "best": self.best, **more})
-
-    def finish(self, state: str, error: str) -> None:
-        """Say how it ended, as far as the disk allows."""
+    hashes = Fingerprints(prepared.data)
+    with ExitStack() as held:
+        held.enter_context(sigterm_as_interrupt())
+        run = earlier.run if earlier else make_run_dir(plan.name, run_dir, name, overwrite)
+        held.enter_context(holding(run.path))
+        check_writable(run)
+        status = Status(run, clock, earlier.metrics.get("started") if earlier else None)
         try:
-            self.write(state, error=error)
-            self.run.log(f"{state}: {error}")
-        except KbuildError:
-            pass
+            if earlier is None:
+                _describe(run, spec, plan, settings, command, summary)
+            else:
+                go_on(earlier, hashes, command)
+            return _work(_Job(run, plan, prepared, hashes, display, status, mlflow, earlier is not None))
+        except KbuildError as error:
+            status.finish("interrupted" if isinstance(error, Interrupted) else "failed", str(error))
+            raise
+        except KeyboardInterrupt:
+            kept = f"--resume goes on with {run.path}"
+            message = f"interrupted while {status.phase}; {kept}"
+            status.finish("interrupted", message)
+            raise Interrupted(message) from None
+        except MemoryError as error:
+            status.finish("failed", "out of memory")
+            raise TrainingError("out of memory; try a smaller batch size (--batch-size)") from error
+        except Exception as error:
+            status.finish("failed", f"{type(error).__name__}: {error}")
+            raise
 
 
 def _describe(
     run: RunDir, spec: Spec, plan: Plan, settings: TrainSettings, command: Sequence[str], summary: str
 ) -> None:
-    folder = os.path.relpath(spec.folder.resolve(), run.path.resolve())
-    values = {name: getattr(settings, name) for name in ("epochs", "batch_size", "seed")}
-    run.write(MARKER, {"kbuild_run": True, "command": list(command), "data_folder": folder, "settings": values})
+    """What is known before anything is trained; `command.json` last, for it says that the directory is a run."""
     run.write("spec.yaml", spec.source.text)
     run.write("resolved.yaml", spec.resolved_text())
     run.write("plan.json", plan.to_json() + "\n")
     if summary:
         run.write("summary.txt", summary.rstrip("\n") + "\n")
     (run.path / "logs").mkdir(exist_ok=True)
+    folder = os.path.relpath(spec.folder.resolve(), run.path.resolve())
+    values = {name: getattr(settings, name) for name in COMMAND_SETTINGS}
+    run.write(MARKER, {"kbuild_run": True, "command": list(command), "data_folder": folder, "settings": values})
 
 
-def _work(run: RunDir, plan: Plan, prepared: Prepared, display: Silent, status: Status, clock: Clock) -> RunResult:
+@dataclass(frozen=True)
+class _Job:
+    """What `_work` needs."""
+
+    run: RunDir
+    plan: Plan
+    prepared: Prepared
+    hashes: Fingerprints
+    display: Silent
+    status: Status
+    mlflow: bool
+    resume: bool
+
+
+def _work(job: _Job) -> RunResult:
     from kbuild.export.parity import CheckProcess, check_parity
     from kbuild.export.saved_model import export_saved_model
     from kbuild.train.loop import Loop
-    from kbuild.train.objects import make_augment, make_callbacks
+    from kbuild.train.objects import go_on_after, make_augment, make_callbacks
+    from kbuild.train.trackers import make_trackers
     from kbuild.train.trainer import Trainer, check_monitors
 
-    settings, data = prepared.settings, prepared.data
+    run, plan, status, display = job.run, job.plan, job.status, job.display
+    settings, data = job.prepared.settings, job.prepared.data
     for note in data.notes:
         display.note(note)
     for note in (*plan.notes, *data.notes):
@@ -236,34 +255,62 @@ def _work(run: RunDir, plan: Plan, prepared: Prepared, display: Silent, status: 
         run.write(FILE, to_json(data.classes) + "\n")
     status.write("running")
     with CheckProcess() as process:
-        model = build(prepared, plan)
-        run.write("environment.json", environment())
+        model = build(job.prepared, plan)
+        status.trackers = make_trackers(run, plan, settings, job.mlflow)
+        note = describe_environment(run)
+        if note:
+            display.note(note)
+            run.log(note)
         augment = make_augment(settings.augment, settings.seed)
         loop = Loop(model, data.train, settings.batch_size, augment, settings.class_weight)
         check_monitors(settings, loop, data.validation is not None)
-        callbacks = make_callbacks(settings.callbacks, run.path)
-        timer = _Speed(loop.rows)
+        callbacks = make_callbacks(settings.callbacks, run.path, append=job.resume)
+        run.write(DATA, job.hashes.to_dict())
+        timer = Speed(loop.rows)
 
         def on_epoch(history: list[dict[str, float]]) -> None:
             timer.epoch()
             status.on_epoch(history)
 
+        def on_resume(progress: Progress, damaged: str) -> None:
+            if damaged:
+                display.note(damaged)
+                run.log(damaged)
+            go_on_after(callbacks, progress.epoch)
+            where = f"after epoch {progress.epoch}, step {progress.step}"
+            status.resumed(progress.history, where)
+            display.note(f"resumed {where}")
+
+        status.phase = "training"
         trainer = Trainer(
-            loop, data, callbacks, settings.epochs, settings.seed, settings.shuffle, run.checkpoints, display, on_epoch
+            loop,
+            data,
+            callbacks,
+            settings.epochs,
+            settings.seed,
+            settings.shuffle,
+            run.checkpoints,
+            display,
+            on_epoch,
+            on_resume,
+            settings.checkpoint_every,
         )
-        progress = trainer.run()
+        progress = trainer.run(job.resume)
+        status.epochs = progress.epoch
         status.best = {"epoch": progress.best_epoch, trainer.watched: progress.best}
+        status.phase = "evaluating"
         if settings.recalibrate:
             _recalibrate(run, model, data)
         for split_name, split in data.splits.items():
             status.metrics[split_name] = loop.evaluate(split)
             run.log(f"{split_name}: {shown(status.metrics[split_name])}")
+        status.phase = "exporting"
         _curves(run, plan, progress.history, progress.best_epoch)
         saved = export_saved_model(model, run.saved_model, data.classes)
         sample = data.test or data.validation or data.train
         parity = check_parity(model, saved, sample.x, process, run.parity, settings.precision, data.classes)
-    seconds = clock.seconds
-    status.write("finished", images_per_second=timer.rate)
+    seconds = status.clock.seconds
+    status.finish("finished", images_per_second=timer.rate, stopped=progress.stopped)
     run.log(
         f"finished: the exported model predicts the same (largest difference "
         f"{max(f['max_abs'] for f in parity['outputs'].values()):.3g})"
@@ -294,20 +341,3 @@ def _curves(run: RunDir, plan: Plan, history: list[dict[str, float]], best: int 
 
     if not draw_curves(history, run.path / "curves.svg", f"{plan.name} · {plan.policy or plan.order}", best):
         run.log("no curves.svg: matplotlib is not installed (the extra `report`)")
-
-
-class _Speed:
-    """Images per second, the first epoch (which compiles) left out where there are others."""
-
-    def __init__(self, rows: int):
-        self.rows, self.times = rows, [time.perf_counter()]
-
-    def epoch(self) -> None:
-        self.times.append(time.perf_counter())
-
-    @property
-    def rate(self) -> float | None:
-        since = self.times[1:] if len(self.times) > 2 else self.times
-        if len(since) < 2:
-            return None
-        return round(self.rows * (len(since) - 1) / max(since[-1] - since[0], 1e-9), 1)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
-import platform
 import re
 import shutil
-import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,9 +18,14 @@ from typing import Any
 
 from kbuild.errors import InputError, TrainingError
 from kbuild.train.files import naming_failures, write_json, write_text
+from kbuild.train.lock import LOCK, holder, is_held
 
 #: The file that says a directory is a run of kbuild.
 MARKER = "command.json"
+
+#: What is written before it, and the names under which files are written before they are renamed.
+_FIRST = ("spec.yaml", "resolved.yaml", "plan.json", "summary.txt", "log.txt", "logs")
+_LEFT_OVER = re.compile(r"\.(.+\.(tmp|old)-\d+|\d+-.+)$")
 
 
 @dataclass(frozen=True)
@@ -49,20 +53,75 @@ class RunDir:
         write_text(path, content) if isinstance(content, str) else write_json(path, content)
 
     def history(self, rows: Sequence[dict[str, float]]) -> None:
-        """`history.csv`: one row per epoch."""
-        columns = list(dict.fromkeys(name for row in rows for name in row))
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["epoch", *columns])
-        for number, row in enumerate(rows, 1):
-            table.writerow([number, *(repr(float(row[name])) if name in row else "" for name in columns)])
-        write_text(self.path / "history.csv", text.getvalue(), flush=False)
+        """Write `history.csv` anew: one row per epoch."""
+        columns = _columns(rows)
+        text = "".join(_csv_line(line) for line in [["epoch", *columns], *_csv_rows(rows, columns, 1)])
+        write_text(self.path / "history.csv", text)
+
+    def append_history(self, rows: Sequence[dict[str, float]]) -> None:
+        """Append the last of the rows to `history.csv` and flush it; a row that cannot be written leaves no part."""
+        path = self.path / "history.csv"
+        columns = _header(path)[1:]
+        if len(rows) < 2 or not set(rows[-1]) <= set(columns):
+            self.history(rows)
+            return
+        with naming_failures(path), path.open("ab", buffering=0) as stream:
+            size = stream.tell()
+            line = "".join(_csv_line(line) for line in _csv_rows(rows[-1:], columns, len(rows))).encode()
+            try:
+                if stream.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                stream.truncate(size)
+                raise
+
+    def read_history(self) -> list[dict[str, float]]:
+        """The rows of `history.csv`; none where there is no such file. A last line that was cut off is left out.
+
+        Raises:
+            InputError: it is damaged.
+        """
+        path = self.path / "history.csv"
+        try:
+            text = path.read_text(encoding="utf-8")
+            header, *lines = csv.reader(text[: text.rfind("\n") + 1].splitlines())
+            return [
+                {name: float(value) for name, value in zip(header[1:], line[1:], strict=True) if value}
+                for line in lines
+            ]
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, csv.Error) as error:
+            raise InputError(f"cannot read {path}: {error}") from error
 
     def log(self, line: str) -> None:
         """Append a line to `log.txt`."""
         path = self.path / "log.txt"
         with naming_failures(path), path.open("a", encoding="utf-8") as stream:
             stream.write(line.rstrip("\n") + "\n")
+
+
+def _columns(rows: Sequence[dict[str, float]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _header(path: Path) -> list[str]:
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return next(csv.reader(stream), [])
+    except FileNotFoundError:
+        return []
+
+
+def _csv_rows(rows: Sequence[dict[str, float]], columns: Sequence[str], first: int) -> Iterator[list[Any]]:
+    for number, row in enumerate(rows, first):
+        yield [number, *(repr(float(row[name])) if name in row else "" for name in columns)]
+
+
+def _csv_line(values: Sequence[Any]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue()
 
 
 def make_run_dir(
@@ -102,16 +161,32 @@ def _exact(path: Path, overwrite: bool) -> Path:
     if path.is_symlink() or path.exists():
         if not path.is_dir():
             raise InputError(f"{path} is a file; --run-dir names a directory")
-        if any(path.iterdir()):
+        if any(path.iterdir()) and not is_unbegun(path):
             if not overwrite:
                 raise InputError(f"the run directory {path} exists and is not empty; --overwrite replaces a run")
             if path.is_symlink() or not is_run(path):
                 raise InputError(f"{path} is not a run of kbuild; --overwrite replaces runs only, nothing was deleted")
+            if is_held(path):
+                raise InputError(f"{path} is in use: {holder(path)}; nothing was deleted")
             old = path.with_name(f".{path.name}.old-{os.getpid()}")
             os.replace(path, old)
             shutil.rmtree(old)
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def is_unbegun(path: Path) -> bool:
+    """Whether a directory holds no more than a run that was killed before it began: nothing that is missed."""
+    names = {entry.name for entry in path.iterdir()}
+    return LOCK in names and all(name in _FIRST or _LEFT_OVER.match(name) for name in names - {LOCK})
+
+
+def clean(run: RunDir) -> None:
+    """Remove what a killed process left half-written."""
+    for folder in (run.path, run.checkpoints, run.checkpoints / "last", run.path / "export"):
+        for path in folder.glob(".*") if folder.is_dir() else ():
+            if _LEFT_OVER.match(path.name):
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def is_run(path: Path) -> bool:
@@ -149,32 +224,6 @@ def read_json(path: Path) -> Any:
         raise InputError(f"the run has no {path.name}: {path} is missing") from None
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}") from error
-
-
-def environment() -> dict[str, Any]:
-    """Versions, platform and devices; no names of hosts, users or directories."""
-    from importlib import metadata
-
-    versions: dict[str, str | None] = {}
-    for package in ("kbuild", "tensorflow", "keras", "numpy", "pydantic", "pyyaml", "rich", "typer"):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
-    devices: list[str] = []
-    if "tensorflow" in sys.modules:
-        import tensorflow as tf
-
-        for device in tf.config.list_physical_devices():
-            details = tf.config.experimental.get_device_details(device) if device.device_type == "GPU" else {}
-            devices.append(f"{device.device_type} {details.get('device_name', '')}".strip())
-    return {
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "cpus": os.cpu_count(),
-        "devices": devices,
-        "versions": versions,
-    }
 
 
 class Clock:

@@ -216,7 +216,7 @@ class Trainer:
         return every is not None and done % every == 0
 
     def _save(self, final: bool = False) -> None:
-        """Have the state written. It waits for the disk only if `final`, or where more was asked than the disk takes."""
+        """Have the state written; waits for it only if `final`, or where states follow faster than the disk takes."""
         if self._saver is None:
             return
         self._saver.wait()

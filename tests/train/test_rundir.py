@@ -10,8 +10,9 @@ import pytest
 
 from kbuild.errors import InputError, TrainingError
 from kbuild.train import rundir
+from kbuild.train.environment import environment
 from kbuild.train.files import finite, replace_directory, write_json, write_text
-from kbuild.train.rundir import RunDir, environment, is_run, make_run_dir, open_run
+from kbuild.train.rundir import RunDir, is_run, make_run_dir, open_run
 
 
 def test_a_second_run_gets_a_new_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
