@@ -7,7 +7,7 @@ from typing import Any
 
 from kbuild.errors import Problem, Span, suggest
 from kbuild.spec.classes import ClassNames, read_classes
-from kbuild.spec.data_values import ARRAYS, NOTHING, Value, named_texts, text, wrong
+from kbuild.spec.data_values import ARRAYS, NOTHING, Value, named_texts, sizes, text, word, wrong
 from kbuild.spec.reader import Mapping, Node, Scalar
 
 #: Keras data sets that arrive as arrays.
@@ -34,6 +34,8 @@ class DataKind:
 _KERAS_SET = Value(text("the name of a data set").read, {"enum": list(KERAS_SETS)})
 _NPY = named_texts("a file's name", "a folder of .npy files, or a mapping from names to files")
 _NAMED = dict.fromkeys(("x", "y", "x_test", "y_test", "sample_weight", "sample_weight_test"), ARRAYS)
+_COLOR = word("rgb", "grayscale")
+_IMAGES = {"size": sizes(2, "the height and width of images, [h, w]", 100_000), "color": _COLOR}
 
 #: kind of data → what it takes; `kbuild.train.data.sources` reads them. `digits` is shipped with kbuild.
 DATA_KINDS: dict[str, DataKind] = {
@@ -41,10 +43,11 @@ DATA_KINDS: dict[str, DataKind] = {
     "npz": DataKind(text("a file's name"), _NAMED, example="{npz: FILE}"),
     "npy": DataKind(_NPY, _NAMED, example="{npy: FOLDER}"),
     "keras": DataKind(_KERAS_SET, example="{keras: mnist}"),
+    "image_folder": DataKind(text("a folder's name"), _IMAGES, example="{image_folder: DIR, color: rgb}"),
 }
 
 #: Kinds of data that the design names and this version does not read.
-LATER_KINDS = ("csv", "parquet", "image_folder", "tfrecord", "tfds")
+LATER_KINDS = ("csv", "parquet", "tfrecord", "tfds")
 
 #: Suffix of a file → its kind, where a file's name alone says what to read: `validation: held.npz`.
 SUFFIXES = {".npz": "npz"}

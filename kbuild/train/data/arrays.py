@@ -167,6 +167,7 @@ class Raw:
         places: "train"/"test" → what a row is called in messages ("people.csv, row 17"), where it has a place of its
             own. Rows are numbered from 0 in the order of the split.
         notes: for the log.
+        hint: what to do where images have other channels than an input.
     """
 
     origin: str
@@ -176,6 +177,7 @@ class Raw:
     classes: ClassNames = field(default_factory=dict)
     places: Mapping[str, Callable[[int], str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    hint: str = ""
 
 
 @dataclass(frozen=True)

@@ -175,6 +175,8 @@ class Checker:
                 self._note(f"a channel axis of size 1 was added to the arrays of {layer.name}")
             if not fits(values.shape[1:], wanted):
                 hint = f"write `input: {{shape: {list(values.shape[1:])}}}`" if len(self.plan.inputs) == 1 else ""
+                if self.raw.hint and fits(values.shape[1:-1], wanted[:-1]):
+                    hint = self.raw.hint
                 self._wrong(
                     f"{called} has rows of the shape {list(values.shape[1:])}, but the input {layer.name!r} "
                     f"takes {_show(wanted)}",

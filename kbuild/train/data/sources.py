@@ -34,6 +34,9 @@ SOURCES: dict[str, Source] = {
     "npz": Source("kbuild.train.data.named:read_npz", "kbuild.train.data.named:read_single_npz"),
     "npy": Source("kbuild.train.data.named:read_npy", "kbuild.train.data.named:read_single_npy"),
     "keras": Source("kbuild.train.data.packaged:read_keras"),
+    "image_folder": Source(
+        "kbuild.train.data.image_folder:read_image_folder", "kbuild.train.data.image_folder:read_single_image_folder"
+    ),
 }
 
 
