@@ -44,7 +44,7 @@ def _options(
 
 
 #: Commands that do something without an argument; the others show their help.
-_ALONE = (inspect.policies, schema.schema, start.init, start.doctor)
+_ALONE = (work.runs, inspect.policies, schema.schema, start.init, start.doctor)
 
 for _command in (
     work.train,
@@ -58,6 +58,8 @@ for _command in (
     study.report,
     work.evaluate,
     work.predict,
+    work.reproduce,
+    work.runs,
     export.export,
     diagnose.diagnose,
     schema.schema,

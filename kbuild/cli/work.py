@@ -145,3 +145,41 @@ def predict(
     result = write(run, input_, output, best=best, array=array, overwrite=overwrite)
     if output is not None:
         print(f"{result['output']}  ({result['rows']:,} rows)")
+
+
+def reproduce(
+    run: options.Run,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Keep the new run in this directory; it is removed if not given.")
+    ] = None,
+    quiet: options.Quiet = False,
+    json_: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Train a run again from its own files and say whether the weights are the same, bit for bit.
+
+    If not: what differs in versions, hardware, data or seeds. Exit code 0 for the same bits, 1 for others.
+
+    For example:  kbuild reproduce runs/digits-20261120-101500
+    """
+    from kbuild.train.reproduce import reproduce as train_again
+
+    found = train_again(run, run_dir, quiet=quiet, command=sys.argv)
+    print(json.dumps(found.to_dict(), indent=1) if json_ else found.text())
+    if not found.equal:
+        raise typer.Exit(1)
+
+
+def runs(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of runs, or one run.")] = Path("runs"),
+    json_: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """List runs with spec, ordering, epochs, best epoch and state, in the order in which they were started.
+
+    For example:  kbuild runs --json
+    """
+    from kbuild.train.runs import list_runs, render, to_json
+
+    found = list_runs(folder)
+    print(to_json(found) if json_ else render(found) if found else f"no runs in {folder}")

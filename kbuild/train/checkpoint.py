@@ -270,12 +270,15 @@ def values_of(path: Path, group: str = "model") -> list[tuple[str, np.ndarray]]:
     """The variables of a state: (path, value) in the model's order.
 
     Args:
-        group: "model", "optimizer", "metrics" or "extra".
+        group: "model", "optimizer", "metrics", "extra", or "best_weights": those of the model at the best epoch.
 
     Raises:
         InputError: as `read_state`.
     """
     state, arrays = read_state(path)
+    if group == "best_weights":
+        values = _unpack(state[group], arrays) or []
+        return [(entry["path"], value) for entry, value in zip(state["model"], values, strict=False)]
     return [(entry["path"], _unpack(entry["value"], arrays)) for entry in state[group]]
 
 
