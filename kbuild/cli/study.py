@@ -18,6 +18,11 @@ class Format(str, enum.Enum):
     markdown = "markdown"
 
 
+class Where(str, enum.Enum):
+    processes = "processes"
+    ray = "ray"
+
+
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to print the result.")]
 
 
@@ -59,8 +64,14 @@ def study(
     alpha: Annotated[float, typer.Option(help="The rate of false alarms over all comparisons.")] = 0.05,
     workers: Annotated[
         int | None,
-        typer.Option(help="Processes of one core each; one per core if not given. Results do not depend on it."),
+        typer.Option(help="Workers of one core each; one per core if not given. Results do not depend on it."),
     ] = None,
+    executor: Annotated[
+        Where,
+        typer.Option(
+            help="Where trials run: processes of this machine, or a Ray cluster (RAY_ADDRESS; extra `cluster`)."
+        ),
+    ] = Where.processes,
     run_dir: Annotated[
         Path | None, typer.Option(help="The study's directory; runs/NAME-study-DATE-TIME if not given.")
     ] = None,
@@ -108,7 +119,16 @@ def study(
         design, said = plan_study(spec, asked, workers, quiet or json_)
         print(json.dumps(said.to_dict(), indent=1) if json_ else pilot.text(design, said))
         return
-    outcome = run_study(spec, asked, run_dir=run_dir, overwrite=overwrite, resume=resume, workers=workers, quiet=quiet)
+    outcome = run_study(
+        spec,
+        asked,
+        run_dir=run_dir,
+        overwrite=overwrite,
+        resume=resume,
+        workers=workers,
+        executor=executor.value,
+        quiet=quiet,
+    )
     _print(outcome.folder.path, outcome.analysis, json_, format_)
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from kbuild.errors import InputError, listing
 from kbuild.study.design import Design
-from kbuild.study.executors import Began, Ended, Executor, Pending, Processes, Ready, cores
+from kbuild.study.executors import Began, Ended, Executor, Pending, Ready
 from kbuild.study.folder import Folder
 from kbuild.study.progress import Silent
-from kbuild.study.record import Record, read_records, write_record, write_table
-from kbuild.study.worker import ATTEMPTS
+from kbuild.study.record import Record, Task, read_records, write_record, write_table
 from kbuild.train.files import write_json
 from kbuild.train.interrupt import Interrupted, StopSignal
 
@@ -20,16 +19,14 @@ from kbuild.train.interrupt import Interrupted, StopSignal
 def execute(
     folder: Folder,
     design: Design,
-    executor: Executor | None = None,
-    workers: int | None = None,
+    executor: Executor,
     shown: Silent | None = None,
 ) -> dict[str, Record]:
     """Run every trial that has not ended yet.
 
     Args:
         folder: of the study, its design written.
-        executor: None for worker processes on this machine.
-        workers: how many; None for one per core.
+        executor: runs the trials.
         shown: what the user sees.
 
     Returns:
@@ -46,9 +43,7 @@ def execute(
         _check_metric(design, record)
     for leftover in (folder.path / "trials").glob(".*.tmp-*"):
         leftover.unlink(missing_ok=True)
-    waiting = [trial for trial in design.trials if trial.id not in records]
-    pending = Pending(waiting)
-    executor = executor or Processes(folder.path, min(workers or cores(), max(1, len(waiting))))
+    pending = Pending(trial for trial in design.trials if trial.id not in records)
     shown.start(design, records)
     begun = time.perf_counter()
     try:
@@ -75,8 +70,8 @@ def execute(
 
 def _ended(folder: Folder, design: Design, event: Ended, pending: Pending, records: dict[str, Record]) -> None:
     record = event.record
-    if not record.finished and record.attempts < ATTEMPTS:
-        pending.put(event.trial, record.attempts + 1)
+    if not record.settled:
+        pending.put(Task(event.trial, (*record.earlier, record.reason)))
         return
     _check_metric(design, record)
     if not record.finished:

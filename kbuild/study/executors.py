@@ -1,27 +1,22 @@
-"""Where trials run. An executor takes trials from a `Pending` and tells what becomes of them, nothing else.
+"""Where trials run. An executor takes tasks from a `Pending` and tells what becomes of them, nothing else.
 
-Another one (a cluster) needs one method; what it runs on the other side is `kbuild.study.worker.Runner.run`.
+What all executors share is here: workers are given tasks and heard. Where workers are is another module's:
+`kbuild.study.processes` on this machine, `kbuild.study.cluster` on a Ray cluster. What they run is
+`kbuild.study.worker.Runner.run`.
 """
 
 from __future__ import annotations
 
-import json
 import os
-import queue
-import signal
-import subprocess
-import sys
-import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from kbuild.errors import WorkError
 from kbuild.study.design import Trial
-from kbuild.study.record import Record
+from kbuild.study.record import Record, Task, failed
 
 
 @dataclass(frozen=True)
@@ -58,16 +53,16 @@ class Pending:
     """Trials that wait, by arm. A worker is given its own arm's first: another one costs it a trace."""
 
     def __init__(self, trials: Iterable[Trial]):
-        self._waiting: dict[str, deque[tuple[Trial, int]]] = {}
+        self._waiting: dict[str, deque[Task]] = {}
         for trial in trials:
-            self.put(trial, 1)
+            self.put(Task(trial))
 
-    def put(self, trial: Trial, attempt: int) -> None:
-        """A trial, and the how-manieth time it is begun."""
-        self._waiting.setdefault(trial.arm, deque()).append((trial, attempt))
+    def put(self, task: Task) -> None:
+        """A trial, for the first time or again."""
+        self._waiting.setdefault(task.trial.arm, deque()).append(task)
 
-    def take(self, own: str | None, busy: Sequence[str]) -> tuple[Trial, int] | None:
-        """The next trial for a worker that has traced `own`, the others being at the arms `busy`; None for none."""
+    def take(self, own: str | None, busy: Sequence[str]) -> Task | None:
+        """The next task for a worker that has traced `own`, the others being at the arms `busy`; None for none."""
         waiting = {arm: trials for arm, trials in self._waiting.items() if trials}
         if not waiting:
             return None
@@ -93,143 +88,108 @@ class Executor(Protocol):
 
 
 @dataclass
-class Processes:
-    """Worker processes on this machine.
+class Worker(ABC):
+    """One that runs a task at a time, somewhere.
 
     Attributes:
-        folder: the study's directory.
-        workers: how many.
-        threads: cores of each. One each is fastest for small models, and gives the same numbers for any number of
-            workers: sums over several threads depend on how many there are.
-        command: what starts a worker.
+        ready: whether it has started.
+        task: what it runs, or None.
+        arm: what it ran last, which it has traced.
     """
 
-    folder: Path
-    workers: int
-    threads: int = 1
-    command: tuple[str, ...] = (sys.executable, "-m", "kbuild.study.worker")
-    _inbox: queue.Queue[tuple[_Worker, dict[str, Any] | None]] = field(default_factory=queue.Queue)
+    ready: bool = False
+    task: Task | None = None
+    arm: str | None = None
+
+    @abstractmethod
+    def send(self, task: Task) -> None:
+        """Give it a task. One that has died says nothing; that is heard next."""
+
+    @abstractmethod
+    def end(self) -> tuple[str, str]:
+        """Of one that has died: the state of `kbuild.study.record.STATES` of what it ran, and how it died."""
+
+    @property
+    def last_words(self) -> str:
+        """What it said before it died, or nothing."""
+        return ""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End it at once."""
+
+
+#: What workers say: {"ready": ..., "environment": ...} once, {"record": ...} after each task, None when they have died.
+Message: TypeAlias = "dict[str, Any] | None"
+
+
+class Workers(ABC):
+    """An executor of several workers, each with a task of its own."""
+
+    @abstractmethod
+    def count(self, tasks: int) -> int:
+        """How many workers so many tasks are given to."""
+
+    @abstractmethod
+    def start(self) -> Worker:
+        """A new worker.
+
+        Raises:
+            WorkError: there can be none.
+        """
+
+    @abstractmethod
+    def hear(self, seconds: float) -> tuple[Worker, Message] | None:
+        """What a worker says next; None where none says anything for so long."""
 
     def events(self, pending: Pending) -> Iterator[Event]:
         """See `Executor.events`."""
-        alive: list[_Worker] = []
+        alive: list[Worker] = []
         try:
-            for _ in range(min(self.workers, len(pending))):
-                alive.append(self._start())
-            while alive and (pending or any(worker.trial for worker in alive)):
-                try:
-                    worker, message = self._inbox.get(timeout=0.25)
-                except queue.Empty:
+            for _ in range(self.count(len(pending))):
+                alive.append(self.start())
+            while alive and (pending or any(worker.task for worker in alive)):
+                heard = self.hear(0.25)
+                if heard is None:
                     yield Idle()
                     continue
+                worker, message = heard
                 yield from self._heard(worker, message, alive)
                 if message is None and pending:
-                    alive.append(self._start())
-                for idle in [one for one in alive if one.ready and one.trial is None]:
-                    yield from idle.next(
-                        pending, [one.arm for one in alive if one is not idle and one.arm and one.trial]
-                    )
+                    alive.append(self.start())
+                for idle in [one for one in alive if one.ready and one.task is None]:
+                    busy = [one.arm for one in alive if one is not idle and one.arm and one.task]
+                    task = pending.take(idle.arm, busy)
+                    if task is not None:
+                        idle.task, idle.arm = task, task.trial.arm
+                        idle.send(task)
+                        yield Began(task.trial)
         finally:
             for worker in alive:
                 worker.stop()
 
-    def _heard(self, worker: _Worker, message: dict[str, Any] | None, alive: list[_Worker]) -> Iterator[Event]:
+    def _heard(self, worker: Worker, message: Message, alive: list[Worker]) -> Iterator[Event]:
+        task, worker.task = worker.task, None
         if message is None:
             alive.remove(worker)
-            why = worker.why()
-            if not worker.ready:
-                raise WorkError(f"a worker process cannot start: {why}\n{worker.last_words}".rstrip())
-            if worker.trial is not None:
-                trial, attempt = worker.trial
-                yield Ended(trial, Record(trial.id, trial.arm, trial.seed, "died", why, attempt))
+            state, why = worker.end()
+            self.lost(worker, why)
+            if task is not None:
+                yield Ended(task.trial, task.told(failed(task.trial, state, why)))
         elif "ready" in message:
             worker.ready = True
             yield Ready(message.get("environment") or {})
-        elif worker.trial is not None:
-            trial, _ = worker.trial
-            worker.trial = None
-            yield Ended(trial, Record.from_dict(message["record"]))
+        elif task is not None:
+            yield Ended(task.trial, Record.from_dict(message["record"]))
 
-    def _start(self) -> _Worker:
-        one = str(self.threads)
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), one)
-        environment = {**os.environ, **threads, "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
-        return _Worker([*self.command, str(self.folder), one], environment, self._inbox)
+    def lost(self, worker: Worker, why: str) -> None:
+        """A worker has died; another one takes its place.
 
-
-class _Worker:
-    """A process with lines in and lines out."""
-
-    def __init__(self, command: Sequence[str], environment: dict[str, str], inbox: queue.Queue[Any]):
-        pipe = subprocess.PIPE
-        try:
-            self.process = subprocess.Popen(
-                command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, encoding="utf-8", errors="replace",
-                start_new_session=True,  # Ctrl-C is for the parent
-            )  # fmt: skip
-        except OSError as error:
-            raise WorkError(f"a worker process cannot start: {error}") from error
-        self.ready = False
-        self.trial: tuple[Trial, int] | None = None
-        self.arm: str | None = None
-        self._words: deque[str] = deque(maxlen=30)
-        self._threads = [threading.Thread(target=self._listen, args=(inbox,), daemon=True)]
-        self._threads.append(threading.Thread(target=self._overhear, daemon=True))
-        for thread in self._threads:
-            thread.start()
-
-    def _listen(self, inbox: queue.Queue[Any]) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            try:
-                inbox.put((self, json.loads(line)))
-            except ValueError:  # the half of a line that a killed process leaves
-                break
-        self.process.wait()
-        inbox.put((self, None))
-
-    def _overhear(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self._words.append(line)
-
-    def next(self, pending: Pending, busy: Sequence[str]) -> Iterator[Event]:
-        """Take a trial, if there is one."""
-        taken = pending.take(self.arm, busy)
-        if taken is None:
-            return
-        self.trial, self.arm = taken, taken[0].arm
-        assert self.process.stdin is not None
-        try:
-            self.process.stdin.write(json.dumps({"trial": taken[0].id, "attempt": taken[1]}) + "\n")
-            self.process.stdin.flush()
-        except OSError:
-            pass  # it has died; that is heard next
-        yield Began(taken[0])
-
-    @property
-    def last_words(self) -> str:
-        """The end of what it wrote to stderr."""
-        self._threads[1].join(timeout=1)
-        return "".join(self._words)
-
-    def why(self) -> str:
-        """How the process ended."""
-        code = self.process.wait()
-        if code < 0:
-            name = signal.Signals(-code).name if -code in signal.valid_signals() else str(-code)
-            hint = " (out of memory?)" if name == "SIGKILL" else ""
-            return f"the worker process was killed by {name}{hint}"
-        return f"the worker process ended with exit code {code}"
-
-    def stop(self) -> None:
-        """End it at once; what it has finished is on disk."""
-        self.process.kill()
-        self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if stream is not None:
-                with suppress(OSError):
-                    stream.close()
+        Raises:
+            WorkError: it never started, and the next one would not either.
+        """
+        if not worker.ready:
+            raise WorkError(f"a worker cannot start: {why}\n{worker.last_words}".rstrip())
 
 
 def cores() -> int:

@@ -17,6 +17,7 @@ from kbuild.study.design import Design, fewest_seeds
 from kbuild.study.execute import execute
 from kbuild.study.folder import Folder
 from kbuild.study.power import detectable, power, spread_interval
+from kbuild.study.processes import Processes
 from kbuild.study.progress import Silent, duration
 from kbuild.study.record import Record
 from kbuild.study.words import number
@@ -79,7 +80,7 @@ def forecast(spec: Spec, design: Design, plans: dict[str, Plan], workers: int, s
         folder = Folder(Path(place))
         folder.write(spec, short, [])
         begun = time.perf_counter()
-        records = execute(folder, short, workers=min(workers, 2), shown=shown)
+        records = execute(folder, short, Processes(folder.path, min(workers, 2)), shown)
         wall = time.perf_counter() - begun
     finished = [record for record in records.values() if record.finished]
     if not finished:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from kbuild.train.files import write_json, write_text
 
 #: How a trial ended. `diverged`: its loss became NaN or infinite, which is a result and counts.
 STATES = ("finished", "diverged", "memory", "died", "error")
+#: A trial is begun this often at most.
+ATTEMPTS = 2
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Record:
         state: one of STATES.
         reason: why it failed, in words; empty where it did not.
         attempts: how often it was begun.
+        earlier: how the attempts before the last one ended.
         epochs: epochs trained; callbacks may stop early.
         metrics: `val_...` and `test_...` of the model as it stands after the last epoch.
         history: name → one value per epoch.
@@ -41,6 +44,7 @@ class Record:
     state: str = "finished"
     reason: str = ""
     attempts: int = 1
+    earlier: tuple[str, ...] = ()
     epochs: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     history: dict[str, list[float]] = field(default_factory=dict)
@@ -57,12 +61,40 @@ class Record:
         """Whether a resumed study leaves it at that: a divergence repeats itself, a killed process need not."""
         return self.state in ("finished", "diverged")
 
+    @property
+    def settled(self) -> bool:
+        """Whether it is not tried again."""
+        return self.finished or self.attempts >= ATTEMPTS
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Record:
-        return cls(**data)
+        return cls(**{**data, "earlier": tuple(data.get("earlier", ()))})
+
+
+@dataclass(frozen=True)
+class Task:
+    """A trial to run, and how it ended when it was run before.
+
+    >>> task = Task(Trial("W-A", "W-A", 3), ("it was killed",))
+    >>> task.to_dict()
+    {'trial': 'W-A-seed3', 'earlier': ['it was killed']}
+    >>> task.told(failed(task.trial, "memory", "no room")).attempts
+    2
+    """
+
+    trial: Trial
+    earlier: tuple[str, ...] = ()
+
+    def told(self, record: Record) -> Record:
+        """The record of this run of it, with what was before."""
+        return replace(record, attempts=len(self.earlier) + 1, earlier=self.earlier)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON data."""
+        return {"trial": self.trial.id, "earlier": list(self.earlier)}
 
 
 def failed(trial: Trial, state: str, reason: str, seconds: float = 0.0) -> Record:

@@ -58,13 +58,14 @@ class Session:
     Args:
         spec, plan: of the arm.
         settings: with the study's epochs and batch size.
+        unsplit: the examples, of `load_unsplit`; None to read them.
     """
 
-    def __init__(self, spec: Spec, plan: Plan, settings: TrainSettings):
+    def __init__(self, spec: Spec, plan: Plan, settings: TrainSettings, unsplit: Data | None = None):
         self.plan, self.settings = plan, settings
         self.targets = resolve_losses(settings, plan)
         resolve_metrics(settings, plan, self.targets)
-        self.unsplit = load_unsplit(settings, plan, self.targets, spec.folder)
+        self.unsplit = unsplit or load_unsplit(settings, plan, self.targets, spec.folder)
         self._loop: RefillableLoop | None = None
 
     def run(self, trial: Trial) -> Record:

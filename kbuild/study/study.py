@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,20 @@ from kbuild.plan.plan import Plan
 from kbuild.spec.model import Spec
 from kbuild.study.analyse import Analysis, require_scipy
 from kbuild.study.asked import Asked, make_design
+from kbuild.study.cluster import Cluster, require_ray
 from kbuild.study.design import Design
 from kbuild.study.execute import clear, execute
 from kbuild.study.executors import Executor, cores
 from kbuild.study.folder import Folder, check_same, make_folder, open_folder
 from kbuild.study.pilot import Forecast, forecast
+from kbuild.study.processes import Processes
 from kbuild.study.progress import duration, make_display
 from kbuild.study.record import Record
 from kbuild.study.report import make_report
 from kbuild.train.run import prepare, train_settings
+
+#: Name → what makes the executor of a directory and a number of workers (None for as many as there are cores).
+EXECUTORS: dict[str, Callable[[Path, int | None], Executor]] = {"processes": Processes, "ray": Cluster}
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ def run_study(
     overwrite: bool = False,
     resume: bool = False,
     workers: int | None = None,
-    executor: Executor | None = None,
+    executor: str = "processes",
     quiet: bool = False,
 ) -> Outcome:
     """Run a study, or what is left of it, and write its report.
@@ -69,7 +75,8 @@ def run_study(
         asked: what is compared; with a directory, nothing.
         run_dir, overwrite: see `kbuild.study.folder.make_folder`.
         resume: go on with the study in `run_dir`.
-        workers, executor: see `kbuild.study.execute.execute`.
+        workers: how many; None for one per core.
+        executor: one of EXECUTORS. Results do not depend on it.
 
     Raises:
         InputError, SpecError: the question is wrong; nothing was run.
@@ -77,6 +84,8 @@ def run_study(
         Interrupted: Ctrl-C; `resume` goes on.
     """
     require_scipy()
+    if executor == "ray":
+        require_ray()
     if path.is_dir():
         folder, design = _continued(path, asked, run_dir, resume)
     else:
@@ -95,7 +104,7 @@ def run_study(
         display.note(f"note: {note}")
     display.note(f"{len(design.trials)} trials in {folder.path}")
     clear(folder.path)
-    records = execute(folder, design, executor, workers, display)
+    records = execute(folder, design, EXECUTORS[executor](folder.path, workers), display)
     if not any(record.finished for record in records.values()):
         reasons = dict.fromkeys(record.reason for record in records.values())
         raise WorkError(f"no trial of {folder.path} finished: {listing(reasons, 3)}")

@@ -1,8 +1,8 @@
 """A worker process: loads TensorFlow once, then takes trials, one line of JSON each, until its input ends.
 
-`python -m kbuild.study.worker DIRECTORY THREADS` reads `{"trial": ID, "attempt": 1}` lines and answers `{"ready": ...}`
-once and `{"record": ...}` per trial. A finished trial is on disk before it is announced, so a killed parent loses none.
-When the parent is gone the worker ends at once: its input closes.
+`python -m kbuild.study.worker DIRECTORY THREADS` reads `{"trial": ID, "earlier": []}` and answers `{"ready": ...}` once
+and `{"record": ...}` per trial. A finished trial is on disk before it is announced, so a killed parent loses none. When
+the parent is gone the worker ends at once: its input closes.
 """
 
 from __future__ import annotations
@@ -12,16 +12,14 @@ import os
 import queue
 import sys
 import threading
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
 from kbuild.study.folder import open_folder
-from kbuild.study.record import Record, failed, write_record
+from kbuild.study.record import Record, Task, failed, write_record
 from kbuild.train.files import finite
 
-#: A trial is begun this often at most.
-ATTEMPTS = 2
 #: Traced models a worker keeps; trials come arm by arm.
 _KEPT = 2
 
@@ -32,9 +30,11 @@ class Runner:
     Args:
         folder: the study's directory.
         threads: cores of this process; TensorFlow must not have run anything yet.
+        data: the label of an arm → its examples (of `kbuild.train.data.load.load_unsplit`), None where this process has
+            to read them itself.
     """
 
-    def __init__(self, folder: Path, threads: int):
+    def __init__(self, folder: Path, threads: int, data: Callable[[str], Any] = lambda label: None):
         from kbuild.model.backend import import_keras
 
         import_keras()
@@ -44,21 +44,18 @@ class Runner:
         tf.config.threading.set_inter_op_parallelism_threads(threads)
         self.folder = open_folder(folder)
         self.design = self.folder.design()
-        self.trials = {trial.id: trial for trial in self.design.trials}
+        self.data = data
         self._sessions: dict[str, Any] = {}
 
-    def run(self, name: str, attempt: int) -> Record:
-        """Run one trial; put it on disk where it will not be tried again."""
-        trial = self.trials[name]
+    def run(self, task: Task) -> Record:
+        """Run one trial; all that goes wrong with it is in its record."""
+        trial = task.trial
         try:
             record = self._session(trial.arm).run(trial)
         except Exception as error:
             self._sessions.pop(trial.arm, None)
             record = failed(trial, "error", f"{type(error).__name__}: {error}")
-        record = Record.from_dict(finite(replace(record, attempts=attempt).to_dict()))
-        if record.finished or attempt >= ATTEMPTS:
-            write_record(self.folder.path, record)
-        return record
+        return Record.from_dict(finite(task.told(record).to_dict()))
 
     def _session(self, label: str) -> Any:
         from kbuild.study.session import Session
@@ -69,7 +66,7 @@ class Runner:
                 self._sessions.pop(next(iter(self._sessions)))
             spec, plan = self.folder.compiled(self.design, self.design.arm(label))
             settings = train_settings(spec, self.design.epochs, self.design.batch_size)
-            self._sessions[label] = Session(spec, plan, settings)
+            self._sessions[label] = Session(spec, plan, settings, self.data(label))
         return self._sessions[label]
 
 
@@ -83,9 +80,13 @@ def main() -> None:
     from kbuild.train.environment import environment
 
     _say(answers, {"ready": True, "environment": environment()})
+    trials = {trial.id: trial for trial in runner.design.trials}
     while True:
-        task = tasks.get()
-        _say(answers, {"record": runner.run(task["trial"], task["attempt"]).to_dict()})
+        told = tasks.get()
+        record = runner.run(Task(trials[told["trial"]], tuple(told["earlier"])))
+        if record.settled:
+            write_record(folder, record)
+        _say(answers, {"record": record.to_dict()})
 
 
 def _say(answers: TextIO, message: dict[str, Any]) -> None:

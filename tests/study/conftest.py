@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from kbuild.study.asked import Asked, make_design
-from kbuild.study.executors import Processes
 from kbuild.study.folder import Folder, make_folder
+from kbuild.study.processes import Processes
 
 SPEC = """\
 name: small
@@ -37,7 +37,7 @@ FAKE = """
 import json, os, signal, sys, time
 from pathlib import Path
 from kbuild.study.folder import open_folder
-from kbuild.study.record import Record, failed, write_record
+from kbuild.study.record import Record, Task, failed, write_record
 folder = open_folder(Path(sys.argv[1]))
 trials = {trial.id: trial for trial in folder.design().trials}
 (folder.path / f"worker-{os.getpid()}").write_text("")
@@ -62,8 +62,8 @@ for line in sys.stdin:
         curve = {"val_accuracy": [value - 0.1, value], "val_loss": [0.5, 1 - value]}
         metrics = {"val_accuracy": value, "val_loss": 1 - value, "test_accuracy": value - 0.01}
         record = Record(trial.id, trial.arm, trial.seed, metrics=metrics, history=curve, epochs=2)
-    record = Record(**{**record.to_dict(), "attempts": task["attempt"]})
-    if record.finished or task["attempt"] >= 2:
+    record = Task(trial, tuple(task["earlier"])).told(record)
+    if record.settled:
         write_record(folder.path, record)
     print(json.dumps({"record": record.to_dict()}), flush=True)
 """

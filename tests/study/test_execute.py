@@ -16,8 +16,9 @@ from rich.console import Console
 from kbuild.errors import InputError, WorkError
 from kbuild.study.design import Trial
 from kbuild.study.execute import execute
-from kbuild.study.executors import Pending, Processes
+from kbuild.study.executors import Pending
 from kbuild.study.folder import check_same, make_folder
+from kbuild.study.processes import Processes
 from kbuild.study.progress import Lines, Table
 from kbuild.study.record import read_records
 
@@ -44,7 +45,9 @@ def test_a_failed_trial_is_tried_again_once(begun, fake, how):
     execute(calm, design, fake(calm, 1))
     (folder.path / f"fail-{design.trials[1].id}").write_text(how)
     records = execute(folder, design, fake(folder, 2))
-    assert records[design.trials[1].id].attempts == 2
+    record = records[design.trials[1].id]
+    assert record.attempts == 2 and len(record.earlier) == 1 and record.earlier[0]
+    assert read_records(folder.path, design)[record.trial] == record
     assert csv(folder) == csv(calm)
 
 
@@ -90,7 +93,7 @@ def test_a_killed_trial_is_run_again_by_resume_and_a_diverged_one_is_not(begun, 
 PARENT = """
 import sys
 from pathlib import Path
-from kbuild.study.executors import Processes
+from kbuild.study.processes import Processes
 from kbuild.study.execute import execute
 from kbuild.study.folder import open_folder
 folder = open_folder(Path(sys.argv[1]))
@@ -173,9 +176,9 @@ def test_overwrite_replaces_studies_and_nothing_else(begun, tmp_path):
 def test_a_worker_keeps_to_its_arm_and_helps_others_at_the_end():
     trials = [Trial(arm, arm, seed) for arm in "ab" for seed in range(3)]
     pending = Pending(trials)
-    assert pending.take(None, [])[0].arm == "a"
-    assert pending.take(None, ["a"])[0].arm == "b"
-    assert [pending.take("a", ["b"])[0].arm for _ in range(3)] == ["a", "a", "b"]
+    assert pending.take(None, []).trial.arm == "a"
+    assert pending.take(None, ["a"]).trial.arm == "b"
+    assert [pending.take("a", ["b"]).trial.arm for _ in range(3)] == ["a", "a", "b"]
 
 
 def test_lines_tell_what_is_done_and_how_long_it_takes(begun, fake, capsys):
