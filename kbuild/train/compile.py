@@ -35,7 +35,15 @@ def compile_model(model: Any, settings: TrainSettings, plan: Plan, targets: Sequ
     except (TypeError, ValueError) as error:
         message = f"Keras refuses the training settings: {str(error).strip()[:300]}"
         raise SpecError([Problem("wrong-type", message, settings.span)]) from error
-    fuse_adam(optimizer)
+    if not replicated():
+        fuse_adam(optimizer)
+
+
+def replicated() -> bool:
+    """Whether variables made now are copied to several replicas; their updates are Keras' own."""
+    import tensorflow as tf
+
+    return bool(tf.distribute.has_strategy())
 
 
 def set_precision(name: str) -> str:

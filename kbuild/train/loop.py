@@ -19,6 +19,7 @@ from kbuild.errors import TrainingError
 from kbuild.model.backend import import_keras
 from kbuild.train.data.arrays import Named, Split
 from kbuild.train.data.stream import Stream
+from kbuild.train.strategy import ONE, Replicas
 
 #: Arrays or tensors of a batch, or of a whole split: "x", "y" and where there are some "weight", each by layer.
 Sides = dict[str, dict[str, Any]]
@@ -72,6 +73,7 @@ class Loop:
         batch_size: rows per step; the last step of an epoch takes what is left, as in `fit`.
         augment: layers applied to the input of a training step.
         class_weight: class → weight, as in `fit`.
+        replicas: that share each batch; the model and the augmentation are made in their scope.
     """
 
     def __init__(
@@ -81,23 +83,25 @@ class Loop:
         batch_size: int,
         augment: Sequence[Any] = (),
         class_weight: dict[int, float] | None = None,
+        replicas: Replicas = ONE,
     ):
         keras: Any = import_keras()
         import tensorflow as tf
 
         self.tf, self.keras, self.model, self.batch_size = tf, keras, model, batch_size
-        self.augment = list(augment)
+        self.augment, self.replicas = list(augment), replicas
         self._weights = None if class_weight is None else tf.constant(_weight_table(class_weight))
         self._tests: dict[int, tuple[Split, Callable[..., Any]]] = {}
-        self._streams: dict[int, Stream] = {}
+        self._streams: dict[tuple[int, int], Stream] = {}
         self._train, self.rows = train, train.rows if train else 0
         if train:
             self._held: Sides = {} if not train.resident else self._resident(train)
-            self._prepare(train)
-            for layer in self.augment:  # their variables exist before the step is traced
-                layer(tf.cast(self._structure(self._first(train, 1)["x"]), "float32"), training=True)
+            with replicas.scope():
+                self._prepare(train)
+                for layer in self.augment:  # their variables exist before the step is traced
+                    layer(tf.cast(self._structure(self._first(train, 1)["x"]), "float32"), training=True)
             self._run = (
-                self._compile(self._gather_and_train) if train.resident else self._compile_batch(self._learn, train)
+                self._compile(self._gather_and_train, batch_size) if train.resident else self._compile_batch(self._learn, train)
             )
 
     @property
@@ -109,6 +113,11 @@ class Loop:
     def variables(self) -> list[Any]:
         """Variables of the loop that are not the model's: seeds of augmentation layers."""
         return [variable for layer in self.augment for variable in layer.variables]
+
+    def chunks(self, single: bool = False) -> Chunks:
+        """Chunks of steps that fit this loop."""
+        # Workers meet within every step, as the step of a chunk: theirs are the same, whatever time each of them takes.
+        return Chunks(single, time.perf_counter if self.replicas.workers == 1 else lambda: 0.0)
 
     def order(self, permuted: np.ndarray) -> Any:
         """A permutation as `train_chunk` takes it."""
@@ -127,7 +136,7 @@ class Loop:
         with _MemoryErrors(self.tf, self.batch_size):
             if isinstance(order, np.ndarray):
                 assert self._train is not None
-                for step, batch in enumerate(self._stream(self._train).batches(order, start, stop), start):
+                for step, batch in enumerate(self._stream(self._train, self.batch_size).batches(order, start, stop), start):
                     if not bool(self._run(batch)):
                         raise NonFinite(step)
                 return stop
@@ -148,7 +157,7 @@ class Loop:
             self._prepare(split)
         if id(split) not in self._tests:
             run = (
-                self._compile(self._slice_and_test(split)) if split.resident else self._compile_batch(self._test, split)
+                self._compile(self._slice_and_test(split), self._test_size(split)) if split.resident else self._compile_batch(self._test, split)
             )
             self._tests[id(split)] = split, run
         run = self._tests[id(split)][1]
@@ -165,12 +174,12 @@ class Loop:
     def _test_resident(self, run: Callable[..., Any], split: Split, steps: int) -> Iterator[None]:
         tf = self.tf
         none, rows = tf.zeros([0], "int64"), tf.constant(split.rows)
-        for begin, end in Chunks().bounds(0, steps):
+        for begin, end in self.chunks().bounds(0, steps):
             run(none, tf.constant(begin), tf.constant(end), rows)
             yield
 
     def _test_streamed(self, run: Callable[..., Any], split: Split, steps: int) -> Iterator[None]:
-        stream = self._stream(split)
+        stream = self._stream(split, self._test_size(split))
         for batch in stream.batches(np.arange(split.rows), 0, steps):
             run(batch)
             yield
@@ -203,26 +212,29 @@ class Loop:
                 for side, named in batch.sides.items()
             }
 
-    def _stream(self, split: Split) -> Stream:
-        if id(split) not in self._streams:
-            self._streams[id(split)] = Stream(split, self.batch_size, self._tensors)
-        return self._streams[id(split)]
+    def _stream(self, split: Split, size: int) -> Stream:
+        key = id(split), size
+        if key not in self._streams:
+            self._streams[key] = Stream(split, size, self._tensors, self.replicas.share)
+        return self._streams[key]
 
     def _prepare(self, split: Split) -> None:
         """Create the variables of optimizer, loss and metrics before anything is traced; values stay as they were."""
         model = self.model
         if model.optimizer is not None and not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
-        model.test_step(self._given(self._first(split, 2)))
+        first = self._given(self._first(split, 2))
+        self.replicas.once(lambda: model.test_step(first))
         model.reset_metrics()
 
-    def _compile(self, step: Callable[[Any, Any, Any], Any]) -> Callable[..., Any]:
-        tf, size = self.tf, self.batch_size
+    def _compile(self, step: Callable[[Any, Any, Any], Any], size: int) -> Callable[..., Any]:
+        tf = self.tf
 
         def run(order: Any, start: Any, stop: Any, rows: Any) -> Any:
             def body(at: Any, good: Any) -> Any:
-                logs = step(at * size, tf.minimum((at + 1) * size, rows), order)
-                return at + 1, tf.math.is_finite(logs["loss"])
+                low, high = self.replicas.share(at * size, tf.minimum((at + 1) * size, rows))
+                loss = self.replicas.run(lambda first, last: step(first, last, order)["loss"], low, high)
+                return at + 1, tf.math.is_finite(loss)
 
             def going(at: Any, good: Any) -> Any:
                 return tf.logical_and(at < stop, good)
@@ -245,7 +257,11 @@ class Loop:
         signature = {s: {n: spec(s, n, values) for n, values in named.items()} for s, named in like.items()}
 
         def run(batch: Sides) -> Any:
-            return tf.math.is_finite(step(batch)["loss"])
+            def part(first: Any, last: Any) -> Any:
+                return step({s: {n: v[first:last] for n, v in named.items()} for s, named in batch.items()})["loss"]
+
+            rows = tf.shape(next(iter(batch["x"].values())))[0]
+            return tf.math.is_finite(self.replicas.run(part, 0, rows))
 
         return tf.function(run, input_signature=[signature], autograph=False)
 
@@ -281,6 +297,9 @@ class Loop:
         """What `train_step` takes: inputs, targets and, where there are some, weights."""
         weight = (self._structure(batch["weight"], True),) if "weight" in batch else ()
         return (self._structure(batch["x"]), self._structure(batch["y"], True), *weight)
+
+    def _test_size(self, split: Split) -> int:
+        return self.replicas.test_size(split.rows, self.batch_size)
 
     def _structure(self, values: dict[str, Any], targets: bool = False) -> Any:
         """One tensor for one input or output, else inputs by name, targets in the order of outputs."""

@@ -119,7 +119,7 @@ class Trainer:
 
     def _epochs(self, stop: StopSignal) -> dict[str, float] | None:
         logs: dict[str, float] | None = None
-        chunks = Chunks(self._batches)
+        chunks = self.loop.chunks(self._batches)
         while self.progress.epoch < self.epochs and not self.progress.stopped:
             begun = time.perf_counter()
             logs = self._epoch(chunks, stop)
@@ -158,7 +158,7 @@ class Trainer:
         logs = loop.metrics()
         if self.data.validation is not None:
             logs.update(self._validate())
-        rate = float(model.optimizer.learning_rate)
+        rate = float(import_keras().ops.convert_to_numpy(model.optimizer.learning_rate))
         progress.history.append({**logs, "learning_rate": rate})
         progress.epoch, progress.step = epoch + 1, 0
         self._note_best(logs)

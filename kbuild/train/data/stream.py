@@ -27,10 +27,17 @@ class Stream:
         split: examples of which some are not in memory. It may be replaced by another of the same shapes.
         size: rows of a batch; the last one of an order has what is left.
         make: what becomes of a batch in the thread that has read it.
+        share: (begin, end) of a batch in the order → the part of it to read.
     """
 
-    def __init__(self, split: Split, size: int, make: Callable[[Split], Any]):
-        self.split, self.size, self.make = split, size, make
+    def __init__(
+        self,
+        split: Split,
+        size: int,
+        make: Callable[[Split], Any],
+        share: Callable[[int, int], tuple[int, int]] = lambda begin, end: (begin, end),
+    ):
+        self.split, self.size, self.make, self.share = split, size, make, share
         self._pool = ThreadPoolExecutor(THREADS, "kbuild-data")
         self._waiting: deque[Future[Any]] = deque()
         self._order: np.ndarray | None = None
@@ -81,7 +88,8 @@ class Stream:
         assert self._order is not None
         steps = -(-len(self._order) // self.size)
         while len(self._waiting) < self.ahead and self._asked < steps:
-            rows = self._order[self._asked * self.size : (self._asked + 1) * self.size]
+            begin = self._asked * self.size
+            rows = self._order[slice(*self.share(begin, min(begin + self.size, len(self._order))))]
             self._waiting.append(self._pool.submit(self._read, self.split, rows))
             self._asked += 1
 
