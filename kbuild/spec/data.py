@@ -7,7 +7,8 @@ from typing import Any
 
 from kbuild.errors import Problem, Span, suggest
 from kbuild.spec.classes import ClassNames, read_classes
-from kbuild.spec.data_values import ARRAYS, NOTHING, Value, named_texts, sizes, text, word, wrong
+from kbuild.spec.data_values import ARRAYS, NOTHING, Value, named_texts, sizes, text, texts, word, wrong
+from kbuild.spec.features import FEATURES
 from kbuild.spec.reader import Mapping, Node, Scalar
 
 #: Keras data sets that arrive as arrays.
@@ -36,6 +37,9 @@ _NPY = named_texts("a file's name", "a folder of .npy files, or a mapping from n
 _NAMED = dict.fromkeys(("x", "y", "x_test", "y_test", "sample_weight", "sample_weight_test"), ARRAYS)
 _COLOR = word("rgb", "grayscale")
 _IMAGES = {"size": sizes(2, "the height and width of images, [h, w]", 100_000), "color": _COLOR}
+_FILES = texts("a file's name or a list of them; a name may be a pattern such as train-*.tfrecord")
+_RECORDS = {"test": _FILES, "features": FEATURES, **dict.fromkeys(("x", "y", "sample_weight"), ARRAYS)}
+_RECORD_EXAMPLE = "{tfrecord: train-*.tfrecord, features: {age: float32, label: int64}, x: age, y: label}"
 
 #: kind of data → what it takes; `kbuild.train.data.sources` reads them. `digits` is shipped with kbuild.
 DATA_KINDS: dict[str, DataKind] = {
@@ -44,13 +48,14 @@ DATA_KINDS: dict[str, DataKind] = {
     "npy": DataKind(_NPY, _NAMED, example="{npy: FOLDER}"),
     "keras": DataKind(_KERAS_SET, example="{keras: mnist}"),
     "image_folder": DataKind(text("a folder's name"), _IMAGES, example="{image_folder: DIR, color: rgb}"),
+    "tfrecord": DataKind(_FILES, _RECORDS, ("features", "x", "y"), _RECORD_EXAMPLE),
 }
 
 #: Kinds of data that the design names and this version does not read.
-LATER_KINDS = ("csv", "parquet", "tfrecord", "tfds")
+LATER_KINDS = ("csv", "parquet", "tfds")
 
 #: Suffix of a file → its kind, where a file's name alone says what to read: `validation: held.npz`.
-SUFFIXES = {".npz": "npz"}
+SUFFIXES = {".npz": "npz", ".tfrecord": "tfrecord"}
 
 
 @dataclass(frozen=True)

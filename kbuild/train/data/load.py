@@ -17,7 +17,7 @@ from kbuild.spec.train import TrainSettings
 from kbuild.train.classes import match_classes
 from kbuild.train.data.arrays import Data, Split, parts
 from kbuild.train.data.checks import Checker
-from kbuild.train.data.sources import read_examples, read_source
+from kbuild.train.data.sources import like, read_examples, read_source
 
 #: Sets the draws that split apart from those that shuffle: SeedSequence([seed, this]).
 _SPLIT_STREAM = 0x5B117
@@ -53,7 +53,8 @@ def load_unsplit(settings: TrainSettings, plan: Plan, targets: Sequence[Target],
     validation = None
     if isinstance(settings.validation, DataSettings):
         known = raw.classes or settings.data.classes
-        validation = load_single(settings.validation, plan, targets, folder, notes, known)
+        held = like(settings.validation, settings.data)
+        validation = load_single(held, plan, targets, folder, notes, known)
     return Data(train, validation, test, tuple(notes), classes)
 
 

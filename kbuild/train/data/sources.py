@@ -37,6 +37,7 @@ SOURCES: dict[str, Source] = {
     "image_folder": Source(
         "kbuild.train.data.image_folder:read_image_folder", "kbuild.train.data.image_folder:read_single_image_folder"
     ),
+    "tfrecord": Source("kbuild.train.data.tfrecord:read_tfrecord"),
 }
 
 
@@ -70,6 +71,13 @@ def read_examples(data: DataSettings, folder: Path, classes: ClassNames) -> Raw:
     return replace(raw, train=raw.test, test=None, names=names, places=places)
 
 
+def like(data: DataSettings, own: DataSettings) -> DataSettings:
+    """Validation data with the options of the training data, where they are of a kind that needs some and have none."""
+    if data.options or data.kind != own.kind or not DATA_KINDS[data.kind].needs:
+        return data
+    return replace(data, options=_of_one_set(own))
+
+
 def data_at(path: Path, own: DataSettings) -> DataSettings:
     """Settings for a file or a folder that a command line names, to be read as the run's own data `own` are.
 
@@ -79,9 +87,11 @@ def data_at(path: Path, own: DataSettings) -> DataSettings:
     kind = SUFFIXES.get(path.suffix.lower(), own.kind) if not path.is_dir() else own.kind
     if not DATA_KINDS[kind].options:
         kind = "npz"
-    kept = {} if kind != own.kind else {k: v for k, v in own.options.items() if not k.endswith("test")}
-    source: Any = str(path.resolve())
-    return DataSettings(kind, source, kept)
+    return DataSettings(kind, str(path.resolve()), _of_one_set(own) if kind == own.kind else {})
+
+
+def _of_one_set(data: DataSettings) -> dict[str, Any]:
+    return {option: value for option, value in data.options.items() if not option.endswith("test")}
 
 
 def _call(address: str, data: DataSettings, folder: Path) -> Raw:
