@@ -26,7 +26,7 @@ def main() -> None:
             if name == "keras" or form.missing():
                 continue
             path = Path(given.folder) / form.file_name(folded)
-            form.write(Request(one, path))
+            form.write(Request(one, path, folded=folded))
             files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
             sizes[path.name] = sum(file.stat().st_size for file in files)
     report(**sizes)

@@ -162,6 +162,7 @@ def _fold_back(weights: Weights, scale: Array, shift: Array, folding: Folding, p
     scale, shift = scale[index], shift[index]
     if planned.cls == "EinsumDense":
         last = einsum_axis(planned)
+        assert last is not None  # `decide` asked the same
         weights.kernel = np.moveaxis(np.moveaxis(weights.kernel, last, -1) * scale, -1, last)
     elif weights.pointwise is not None:
         weights.pointwise = weights.pointwise * scale

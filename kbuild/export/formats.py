@@ -14,7 +14,7 @@ import numpy as np
 
 from kbuild.errors import InputError, WorkError
 from kbuild.export.classes import append
-from kbuild.export.saved_model import SIGNATURE, export_saved_model, input_names, output_names
+from kbuild.export.saved_model import SIGNATURE, export_constant, export_saved_model, input_names, output_names
 from kbuild.model.backend import import_keras, silenced
 from kbuild.spec.classes import ClassNames
 from kbuild.train.classes import to_json
@@ -39,11 +39,12 @@ class Request:
     """What a writer is given.
 
     Attributes:
-        model: the Keras model, folded or not.
+        model: the Keras model.
         path: the file or directory to write.
         quantize: a key of QUANTIZATIONS, or None.
         calibration: input layer → rows.
         classes: output → names of its classes.
+        folded: whether the model is, and so for inference alone.
     """
 
     model: Any
@@ -51,6 +52,7 @@ class Request:
     quantize: str | None = None
     calibration: Mapping[str, np.ndarray] | None = None
     classes: ClassNames = field(default_factory=dict)
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,8 @@ def check_installed(formats: list[Format]) -> None:
 
 
 def _write_saved_model(request: Request) -> None:
-    export_saved_model(request.model, request.path, request.classes)
+    write = export_constant if request.folded else export_saved_model
+    write(request.model, request.path, request.classes)
 
 
 def _write_keras(request: Request) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ from kbuild.train.files import naming_failures, replace_directory
 SIGNATURE = "serving_default"
 
 
+#: Bytes of weights that go into a graph as constants: a SavedModel's graph is one message of at most 2 GiB.
+MOST_CONSTANT = 2**30
+
+
 def export_saved_model(model: Any, path: Path, classes: Mapping[str, tuple[str, ...]] | None = None) -> Path:
     """Write `model` in inference mode to the directory `path`, whole or not at all.
 
@@ -30,34 +35,83 @@ def export_saved_model(model: Any, path: Path, classes: Mapping[str, tuple[str, 
         TrainingError: the directory cannot be written.
     """
     keras: Any = import_keras()
+    archive = keras.export.ExportArchive()
+    archive.track(model)
+    # Keras stores its variables and, beside them, those that the signatures capture: every weight twice (issue 23553).
+    for name in ("variables", "trainable_variables", "non_trainable_variables"):
+        archive.add_variable_collection(name, [variable.value for variable in getattr(model, name)])
+    for name, function in _signatures(model, classes or {}, nullcontext).items():
+        archive.add_endpoint(name, function)
+    return _write(lambda folder: archive.write_out(folder, verbose=False), path, classes or {})
+
+
+def export_constant(model: Any, path: Path, classes: Mapping[str, tuple[str, ...]] | None = None) -> Path:
+    """The same for inference alone: weights are constants of the graph, which TensorFlow lays out for its kernels once.
+
+    A model of more than MOST_CONSTANT bytes, or one with lookup tables, is written by `export_saved_model`.
+
+    Raises:
+        TrainingError: the directory cannot be written.
+    """
+    keras: Any = import_keras()
     import tensorflow as tf
 
-    names, outputs = input_names(model), output_names(model)
-    specs = {
-        name: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype, name=name)
-        for name, tensor in zip(names, model.inputs, strict=False)
-    }
+    values = [variable.numpy() for variable in model.variables]
+    if sum(value.nbytes for value in values) > MOST_CONSTANT:
+        return export_saved_model(model, path, classes)
+
+    def constants() -> Any:
+        return keras.StatelessScope(list(zip(model.variables, map(tf.constant, values), strict=True)))
+
+    functions = _signatures(model, classes or {}, constants)
+    signatures = {name: _concrete(function, model) for name, function in functions.items()}
+    if signatures[SIGNATURE].captured_inputs:
+        return export_saved_model(model, path, classes)
+    return _write(lambda folder: tf.saved_model.save(tf.Module(), folder, signatures), path, classes or {})
+
+
+def _signatures(
+    model: Any, classes: Mapping[str, tuple[str, ...]], scope: Callable[[], AbstractContextManager[Any]]
+) -> dict[str, Any]:
+    """Name → traced function of inputs and outputs by name, the model called in `scope`."""
+    import tensorflow as tf
+
+    names, outputs, told = input_names(model), output_names(model), labels(model, classes)
 
     def serve(**inputs: Any) -> dict[str, Any]:
         x = [inputs[name] for name in names]
-        y = model(x[0] if len(x) == 1 else x, training=False)
+        with scope():
+            y = model(x[0] if len(x) == 1 else x, training=False)
         return dict(zip(outputs, y if isinstance(y, (list, tuple)) else [y], strict=False))
 
-    function = tf.function(serve, autograph=False)
-    function.get_concrete_function(**specs)
-    archive = keras.export.ExportArchive()
-    archive.track(model)
-    archive.add_endpoint(SIGNATURE, function)
-    told = labels(model, classes or {})
+    functions = {SIGNATURE: tf.function(serve, autograph=False)}
+    served = _concrete(functions[SIGNATURE], model)
     if told:
-        named = tf.function(lambda **inputs: name_classes(function(**inputs), told), autograph=False)
-        named.get_concrete_function(**specs)
-        archive.add_endpoint(NAMES, named)
+        functions[NAMES] = tf.function(lambda **inputs: name_classes(served(**inputs), told), autograph=False)
+        _concrete(functions[NAMES], model)
+    return functions
+
+
+def _concrete(function: Any, model: Any) -> Any:
+    import tensorflow as tf
+
+    return function.get_concrete_function(
+        **{
+            name: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype, name=name)
+            for name, tensor in zip(input_names(model), model.inputs, strict=False)
+        }
+    )
+
+
+def _write(save: Callable[[str], Any], path: Path, classes: Mapping[str, tuple[str, ...]]) -> Path:
+    """Save to a temporary directory, add the names of classes, rename."""
+    import tensorflow as tf
+
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     with naming_failures(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            archive.write_out(str(temporary), verbose=False)
+            save(str(temporary))
             if classes:
                 (temporary / "assets.extra").mkdir()
                 (temporary / "assets.extra" / FILE).write_text(to_json(classes), encoding="utf-8")
