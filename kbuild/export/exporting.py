@@ -109,7 +109,7 @@ def export(
         for one in formats:
             how = quantize if one.name == "litert" else None
             path = folder / one.file_name(is_folded, how)
-            one.write(Request(model, path, how, subject.calibration, subject.classes))
+            one.write(Request(model, path, how, subject.calibration, subject.classes, is_folded))
             artifacts[path.name] = check(one, path, subject, sample, expected, how)
             _report(folder, sample, subject.origin, artifacts)
     failed = [f"{name}: {problem}" for name, figures in artifacts.items() for problem in figures["problems"]]
