@@ -36,9 +36,12 @@ _KERAS_SET = Value(text("the name of a data set").read, {"enum": list(KERAS_SETS
 _NPY = named_texts("a file's name", "a folder of .npy files, or a mapping from names to files")
 _NAMED = dict.fromkeys(("x", "y", "x_test", "y_test", "sample_weight", "sample_weight_test"), ARRAYS)
 _COLOR = word("rgb", "grayscale")
-_IMAGES = {"size": sizes(2, "the height and width of images, [h, w]", 100_000), "color": _COLOR}
+_SIZE = sizes(2, "the height and width of images, [h, w]", 100_000)
+_IMAGES = {"size": _SIZE, "color": _COLOR}
 _FILES = texts("a file's name or a list of them; a name may be a pattern such as train-*.tfrecord")
 _RECORDS = {"test": _FILES, "features": FEATURES, **dict.fromkeys(("x", "y", "sample_weight"), ARRAYS)}
+_SPLIT = text("the name of a split, such as train or train[:80%]")
+_TFDS = {"train": _SPLIT, "test": _SPLIT, "data_dir": text("a folder's name"), "size": _SIZE}
 _RECORD_EXAMPLE = "{tfrecord: train-*.tfrecord, features: {age: float32, label: int64}, x: age, y: label}"
 
 #: kind of data → what it takes; `kbuild.train.data.sources` reads them. `digits` is shipped with kbuild.
@@ -49,10 +52,15 @@ DATA_KINDS: dict[str, DataKind] = {
     "keras": DataKind(_KERAS_SET, example="{keras: mnist}"),
     "image_folder": DataKind(text("a folder's name"), _IMAGES, example="{image_folder: DIR, color: rgb}"),
     "tfrecord": DataKind(_FILES, _RECORDS, ("features", "x", "y"), _RECORD_EXAMPLE),
+    "tfds": DataKind(
+        text("the name of a data set"),
+        {**_TFDS, **dict.fromkeys(("x", "y", "sample_weight"), ARRAYS)},
+        example="{tfds: mnist}",
+    ),
 }
 
 #: Kinds of data that the design names and this version does not read.
-LATER_KINDS = ("csv", "parquet", "tfds")
+LATER_KINDS = ("csv", "parquet")
 
 #: Suffix of a file → its kind, where a file's name alone says what to read: `validation: held.npz`.
 SUFFIXES = {".npz": "npz", ".tfrecord": "tfrecord"}

@@ -249,3 +249,14 @@ def test_an_unknown_feature(load: Callable[..., Any], tmp_path: Path) -> None:
         load("a.tfrecord", text=SPEC.replace("x: image", "x: imag"))
     assert "there is no feature 'imag'" in caught.value.problems[0].message
     assert caught.value.problems[0].hint == "did you mean 'image'?"
+
+
+def test_text_is_no_weight_and_no_number(load: Callable[..., Any], tmp_path: Path) -> None:
+    write(tmp_path / "a.tfrecord", [example(i, name=b"x", t=b"y") for i in range(2)])
+    text = SPEC.replace("w: float32", "name: string, t: string").replace("sample_weight: w", "sample_weight: name")
+    with pytest.raises(SpecError) as caught:
+        load("a.tfrecord", text=text.replace("y: label", "y: t").replace("x: image", "x: name"))
+    told = [problem.message for problem in caught.value.problems]
+    assert "name holds text; a weight is a number" in told[0]
+    assert "rows of the shape []" in told[1]
+    assert "t holds text, but SparseCategoricalCrossentropy" in told[2]

@@ -134,6 +134,9 @@ class Checker:
         if len(values.shape) != 1:
             self._wrong(f"{called} has rows of the shape {list(values.shape[1:])}; a weight is one number a row")
             return values
+        if values.dtype.kind not in "biuf":
+            self._wrong(f"{called} holds text; a weight is a number")
+            return values
         (bad,) = self._scan(values, lambda part: ~((part >= 0) & np.isfinite(part)))
         if bad:
             self._wrong(f"{self._cell(called, bad.at)} is {bad.value}; weights are finite numbers from 0")

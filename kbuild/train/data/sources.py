@@ -38,6 +38,7 @@ SOURCES: dict[str, Source] = {
         "kbuild.train.data.image_folder:read_image_folder", "kbuild.train.data.image_folder:read_single_image_folder"
     ),
     "tfrecord": Source("kbuild.train.data.tfrecord:read_tfrecord"),
+    "tfds": Source("kbuild.train.data.tfds:read_tfds", "kbuild.train.data.tfds:read_single_tfds"),
 }
 
 
