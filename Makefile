@@ -7,6 +7,7 @@ ARGS ?=
 VENV := .venv
 STAMP := $(VENV)/.installed
 BENCH_VENV := .venv-bench
+PEERS_VENV := .venv-peers
 RUN := $(VENV)/bin/python -m
 PIP := $(RUN) pip --disable-pip-version-check --no-input
 
@@ -23,7 +24,7 @@ BROKEN := broken
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train summarize test test-all check format docs bench lock clean broken
+.PHONY: help setup train summarize test test-all check format docs bench bench-peers lock clean broken
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -59,12 +60,16 @@ docs: $(STAMP) ## build the manual into build/docs; a warning is an error
 bench: $(STAMP) $(BENCH_VENV)/.tried ## measure speed and write docs/benchmarks.md
 	$(RUN) benchmarks $(ARGS)
 
+bench-peers: $(STAMP) $(PEERS_VENV)/.installed ## measure other tools at the same job and write docs/comparison.md
+	$(PEERS_VENV)/bin/python benchmarks/peers/facts.py Ludwig MONAI mmcv fastai timm
+	$(RUN) benchmarks.comparison $(ARGS)
+
 lock: $(STAMP) ## resolve requirements.lock anew, for every supported Python
 	$(RUN) uv pip compile pyproject.toml --all-extras --group dev --group docs --universal --python-version 3.10 \
 	  --upgrade --quiet --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements.lock
 
 clean: ## remove .venv and everything built (runs/ stays)
-	rm -rf $(VENV) $(BENCH_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(BENCH_VENV) $(PEERS_VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find kbuild tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): requirements.lock pyproject.toml $(BROKEN)
@@ -101,5 +106,11 @@ $(BENCH_VENV)/.tried: benchmarks/requirements.txt | $(STAMP)
 	$(BENCH_VENV)/bin/python -m pip --disable-pip-version-check install -qq -r benchmarks/requirements.txt || \
 	  { echo "PyTorch could not be installed; its row is left out" >&2; rm -f $(BENCH_VENV)/bin/python; }; \
 	touch $@
+
+$(PEERS_VENV)/.installed: benchmarks/peers/requirements.txt | $(STAMP)
+	@rm -rf $(PEERS_VENV); $(RUN) venv $(PEERS_VENV)
+	@echo "Installing the tools of benchmarks/peers into $(PEERS_VENV) (6.5 GB)"
+	@$(PEERS_VENV)/bin/python -m pip --disable-pip-version-check install -qq -r benchmarks/peers/requirements.txt
+	@touch $@
 
 broken:
