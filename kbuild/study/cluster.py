@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kbuild.errors import InputError, WorkError
+from kbuild.study.examples import Shelf
 from kbuild.study.executors import Ended, Event, Message, Pending, Worker, Workers
 from kbuild.study.folder import Folder
 from kbuild.study.record import Task, write_record
@@ -119,23 +120,20 @@ class Host:
 
     def start(self) -> dict[str, Any]:
         """Load TensorFlow; the first thing to be called."""
-        from kbuild.train.rundir import environment
+        import ray
+
+        from kbuild.train.environment import environment
 
         folder = Path(self.place.name)
         for name, content in self.files.items():
             (write_text if isinstance(content, str) else write_json)(folder / name, content)
-        self.runner = Runner(folder, self.threads, self.examples)
+        shelf = Shelf({asked: ray.get(stored) for asked, stored in self.data.items()})
+        self.runner = Runner(folder, self.threads, shelf)
         return {"ready": True, "environment": environment()}
 
     def run(self, task: Task) -> dict[str, Any]:
         """Run a trial."""
         return {"record": self.runner.run(task).to_dict()}
-
-    def examples(self, label: str) -> Any:
-        """The examples of an arm; None where this node has to read them itself."""
-        import ray
-
-        return ray.get(self.data[label]) if label in self.data else None
 
 
 class _Actor(Worker):
@@ -225,30 +223,19 @@ def _files(folder: Folder) -> dict[str, Any]:
 
 
 def _examples(folder: Folder) -> dict[str, Any]:
-    """Arm → its examples in Ray's object store, once for all arms that read the same; none where they are streamed."""
+    """What arms ask for → their examples in Ray's object store; those that are streamed from files are left out."""
     import ray
 
     from kbuild.plan.losses import resolve_losses
-    from kbuild.train.data.load import load_unsplit
     from kbuild.train.run import train_settings
 
-    design = folder.design()
-    stored: list[tuple[Any, Any]] = []
-    found = {}
+    design, shelf = folder.design(), Shelf()
     for arm in design.distinct:
         spec, plan = folder.compiled(design, arm)
         settings = train_settings(spec, design.epochs, design.batch_size)
-        targets = resolve_losses(settings, plan)
-        asked = (settings.data, settings.validation, [layer.config for layer in plan.inputs], targets)
-        known = [reference for other, reference in stored if other == asked]
-        if not known:
-            data = load_unsplit(settings, plan, targets, spec.folder)
-            resident = all(split.resident for split in data.splits.values())
-            known = [ray.put(data) if resident else None]
-            stored.append((asked, known[0]))
-        if known[0] is not None:
-            found[arm.label] = known[0]
-    return found
+        shelf.take(settings, plan, resolve_losses(settings, plan), spec.folder)
+    resident = {k: data for k, data in shelf.known.items() if all(split.resident for split in data.splits.values())}
+    return {asked: ray.put(data) for asked, data in resident.items()}
 
 
 def _first_line(error: Exception | None) -> str:

@@ -45,15 +45,16 @@ def execute(
         leftover.unlink(missing_ok=True)
     pending = Pending(trial for trial in design.trials if trial.id not in records)
     shown.start(design, records)
-    begun = time.perf_counter()
+    begun: float | None = None
     try:
         with StopSignal() as stop, closing(executor.events(pending)) as events:  # type: ignore[type-var]
             for event in events:
                 if isinstance(event, Began):
+                    begun = begun or time.perf_counter()
                     shown.began(event.trial)
                 elif isinstance(event, Ended):
                     _ended(folder, design, event, pending, records)
-                    shown.ended(event.record, records, time.perf_counter() - begun)
+                    shown.ended(event.record, records, time.perf_counter() - (begun or 0.0))
                 elif isinstance(event, Ready):
                     write_json(folder.path / "environment.json", event.environment)
                 shown.tick()

@@ -24,7 +24,7 @@ def fingerprint(plan: Plan, settings: TrainSettings) -> str:
     >>> one == other, one == plain, plain == bare
     (True, False, True)
     """
-    data = {"model": model_form(plan), "training": _plain(settings)}
+    data = {"model": model_form(plan), "training": plain(settings)}
     return hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -59,15 +59,15 @@ def _walk(plan: Plan) -> Iterator[PlannedLayer]:
                 yield layer
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Settings without the places they were written at, and without the seed, which a study sets itself."""
     if isinstance(value, Span):
         return None
     if is_dataclass(value):
         named = {field.name: getattr(value, field.name) for field in fields(value)}
-        return {name: _plain(one) for name, one in named.items() if name not in ("span", "spans", "seed")}
+        return {name: plain(one) for name, one in named.items() if name not in ("span", "spans", "seed")}
     if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     return value

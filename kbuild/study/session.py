@@ -20,9 +20,10 @@ from kbuild.plan.plan import Plan
 from kbuild.spec.model import Spec
 from kbuild.spec.train import TrainSettings
 from kbuild.study.design import Trial
+from kbuild.study.examples import Shelf
 from kbuild.study.record import Record, failed
 from kbuild.train.data.arrays import Data, Named, Split
-from kbuild.train.data.load import load_unsplit, split_validation
+from kbuild.train.data.load import split_validation
 from kbuild.train.loop import Diverged, Loop, OutOfMemory
 from kbuild.train.objects import make_augment, make_callbacks
 from kbuild.train.run import Prepared, build
@@ -44,8 +45,9 @@ class RefillableLoop(Loop):
         """Put other examples where those of `place`, a split this loop has met, are."""
         if place is None or values is None:
             return
-        if not place.resident:
-            self._stream(place).split = values
+        for (key, _), stream in self._streams.items():
+            if key == id(place):
+                stream.split = values
         held: dict[int, dict[str, Any]] = self.__dict__.get("_variables", {})
         for side, old in place.sides.items():
             for name, variable in held.get(id(old), {}).items():
@@ -58,14 +60,14 @@ class Session:
     Args:
         spec, plan: of the arm.
         settings: with the study's epochs and batch size.
-        unsplit: the examples, of `load_unsplit`; None to read them.
+        shelf: where the examples are, or will be.
     """
 
-    def __init__(self, spec: Spec, plan: Plan, settings: TrainSettings, unsplit: Data | None = None):
+    def __init__(self, spec: Spec, plan: Plan, settings: TrainSettings, shelf: Shelf | None = None):
         self.plan, self.settings = plan, settings
         self.targets = resolve_losses(settings, plan)
         resolve_metrics(settings, plan, self.targets)
-        self.unsplit = unsplit or load_unsplit(settings, plan, self.targets, spec.folder)
+        self.unsplit = (shelf or Shelf()).take(settings, plan, self.targets, spec.folder)
         self._loop: RefillableLoop | None = None
 
     def run(self, trial: Trial) -> Record:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +109,7 @@ def run_study(
         display.note(f"note: {note}")
     display.note(f"{len(design.trials)} trials in {folder.path}")
     clear(folder.path)
+    threading.Thread(target=_load_report).start()
     records = execute(folder, design, EXECUTORS[executor](folder.path, workers), display)
     if not any(record.finished for record in records.values()):
         reasons = dict.fromkeys(record.reason for record in records.values())
@@ -114,6 +120,16 @@ def run_study(
         display.note(f"{len(failed)} of {len(records)} trials failed; the report says which and why")
     display.note(f"{duration(sum(record.seconds for record in records.values()))} of computing")
     return Outcome(folder, analysis, records)
+
+
+def _load_report() -> None:
+    """Import what the report needs, where trials leave a core free: it takes a second, and nobody waits for it then."""
+    if sys.platform == "linux":  # where a thread has a priority of its own
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+    with suppress(ImportError):  # the report will say so
+        import_module("kbuild.study.figures")
+        for name in ("jinja2", "scipy.stats", "matplotlib.backends.backend_svg", "matplotlib.backends.backend_agg"):
+            import_module(name)
 
 
 def _continued(path: Path, asked: Asked, run_dir: Path | None, resume: bool) -> tuple[Folder, Design]:

@@ -12,10 +12,12 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from kbuild.study.examples import Shelf
 from kbuild.study.folder import open_folder
 from kbuild.study.record import Record, Task, failed, write_record
 from kbuild.train.files import finite
@@ -30,21 +32,21 @@ class Runner:
     Args:
         folder: the study's directory.
         threads: cores of this process; TensorFlow must not have run anything yet.
-        data: the label of an arm → its examples (of `kbuild.train.data.load.load_unsplit`), None where this process has
-            to read them itself.
+        shelf: the examples that need not be read any more, or None.
     """
 
-    def __init__(self, folder: Path, threads: int, data: Callable[[str], Any] = lambda label: None):
+    def __init__(self, folder: Path, threads: int, shelf: Shelf | None = None):
         from kbuild.model.backend import import_keras
 
-        import_keras()
+        with _without("matplotlib"):
+            import_keras()
         import tensorflow as tf
 
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
         self.folder = open_folder(folder)
         self.design = self.folder.design()
-        self.data = data
+        self.shelf = shelf or Shelf()
         self._sessions: dict[str, Any] = {}
 
     def run(self, task: Task) -> Record:
@@ -66,8 +68,21 @@ class Runner:
                 self._sessions.pop(next(iter(self._sessions)))
             spec, plan = self.folder.compiled(self.design, self.design.arm(label))
             settings = train_settings(spec, self.design.epochs, self.design.batch_size)
-            self._sessions[label] = Session(spec, plan, settings, self.data(label))
+            self._sessions[label] = Session(spec, plan, settings, self.shelf)
         return self._sessions[label]
+
+
+@contextmanager
+def _without(package: str) -> Iterator[None]:
+    """As if a package were not installed: Keras imports one that only drawings need, which takes half a second."""
+    missing = package not in sys.modules
+    if missing:
+        sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if missing:
+            del sys.modules[package]
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,11 @@ import pytest
 
 from kbuild.plan.pipeline import compile_spec
 from kbuild.study.design import Trial
+from kbuild.study.examples import Shelf
 from kbuild.study.session import Session
+from kbuild.train.data import memory
 from kbuild.train.run import train, train_settings
+from tests.study.conftest import SPEC
 
 #: All that draws random numbers or keeps a state: initializers, dropout, BN, augmentation, a schedule, early stopping.
 FULL = """\
@@ -68,6 +72,28 @@ def test_a_seed_on_a_used_model_gives_the_bytes_of_a_new_one(full):
     assert late.metrics == fresh.metrics and late.history == fresh.history and late.first is False
     assert same_bytes(used.variables, new.variables)
     assert not same_bytes(used.variables, before_and_after(used, 6))
+
+
+def test_a_seed_on_a_used_model_reads_its_own_rows_of_the_files(spec_path, monkeypatch):
+    in_memory = session(spec_path)
+    monkeypatch.setattr(memory, "memory", lambda: 0)
+    digits = np.load(Path(__file__).parents[2] / "kbuild/data/digits.npz")
+    np.savez(spec_path.with_name("data.npz"), **digits)  # not compressed: rows can be read
+    spec_path.write_text(SPEC.replace("data: digits", "data: {npz: data.npz}"), encoding="utf-8")
+    used = session(spec_path)
+    assert not used.unsplit.train.resident
+    run(used, 0)
+    expected, late = run(in_memory, 5), run(used, 5)
+    assert late.metrics == expected.metrics and late.history == expected.history
+    assert same_bytes(used.variables, in_memory.variables)
+
+
+def test_arms_share_the_examples_they_have_in_common(spec_path):
+    shelf, plans = Shelf(), {}
+    for name, overrides in {"one": [], "other": ["ordering=W-A"], "less": ["train.validation=0.2"]}.items():
+        spec, plan = compile_spec(spec_path, None, overrides)
+        plans[name] = Session(spec, plan, train_settings(spec), shelf).unsplit
+    assert plans["one"] is plans["other"] is not plans["less"]
 
 
 def before_and_after(on: Session, seed: int) -> list[np.ndarray]:
