@@ -2,7 +2,7 @@
 
 `expect` maps each layer's name to its class and its inputs. Names that begin with `~` stand for layers that the spec
 does not name: they are matched by class and inputs. `bias` lists the weight layers that keep a bias, `units` the units
-of the Dense layers in order. The input layer is `input`.
+of the Dense layers in order, `float32` the layers that are held to float32. The input layer is `input`.
 """
 
 from __future__ import annotations
@@ -60,3 +60,5 @@ def test_case(case: str) -> None:
     assert biased == {names[name] for name in wanted["bias"]}
     if "units" in wanted:
         assert [layer.config["units"] for layer in plan.layers if layer.cls == "Dense"] == wanted["units"]
+    held = [layer.name for layer in plan.layers if layer.cls != "InputLayer" and layer.config.get("dtype") == "float32"]
+    assert held == wanted.get("float32", [])

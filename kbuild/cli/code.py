@@ -63,11 +63,12 @@ def _training(spec: Spec, plan: Plan, folder: Path) -> Training:
     from kbuild.plan.losses import resolve_losses, resolve_metrics
     from kbuild.show.eject.training import Training
     from kbuild.spec.train import Chosen
-    from kbuild.train.run import train_settings
+    from kbuild.train.prepare import train_settings
 
     settings = train_settings(spec)
     targets = resolve_losses(settings, plan)
     metrics = resolve_metrics(settings, plan, targets)
+    weighted = resolve_metrics(settings, plan, targets, "weighted_metrics") if settings.weighted_metrics else {}
     validation = settings.validation
 
     def file(data: DataSettings) -> str:
@@ -83,6 +84,7 @@ def _training(spec: Spec, plan: Plan, folder: Path) -> Training:
         tuple(tuple(metrics[target.output]) for target in targets),
         file(settings.data),
         "" if isinstance(validation, (int, float)) else file(validation),
+        tuple(tuple(some) for some in weighted.values()),
     )
 
 

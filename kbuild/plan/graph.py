@@ -189,7 +189,7 @@ class Unit:
 
 @dataclass(slots=True)
 class Graph:
-    """The whole model between two passes."""
+    """The whole model between two passes. `precision` is the dtype policy that the spec trains in."""
 
     name: str
     ordering: Settings
@@ -199,6 +199,7 @@ class Graph:
     outputs: list[Node] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    precision: str = "float32"
 
     def problem(self, code: str, message: str, node: Node, hint: str = "", span: Span | None = None) -> None:
         """Record a problem at a node's place."""

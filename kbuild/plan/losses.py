@@ -126,8 +126,12 @@ def resolve_losses(settings: TrainSettings, plan: Plan) -> tuple[Target, ...]:
     return tuple(targets)
 
 
-def resolve_metrics(settings: TrainSettings, plan: Plan, targets: Iterable[Target]) -> dict[str, list[Chosen]]:
+def resolve_metrics(
+    settings: TrainSettings, plan: Plan, targets: Iterable[Target], key: str = "metrics"
+) -> dict[str, list[Chosen]]:
     """Output → its metrics, thresholds and `from_logits` fitted to the head.
+
+    `key` is `metrics` or `weighted_metrics`.
 
     `accuracy` is Keras' own choice by shapes, with one exception: behind a single logit its threshold is 0, not 0.5.
 
@@ -135,7 +139,7 @@ def resolve_metrics(settings: TrainSettings, plan: Plan, targets: Iterable[Targe
         SpecError: a metric that needs probabilities behind a linear head.
     """
     problems: list[Problem] = []
-    by_output = _by_output(settings.metrics, "metrics", plan, problems)
+    by_output = _by_output(getattr(settings, key), key, plan, problems)
     fitted = {t.output: [_metric(chosen, t, problems) for chosen in by_output.get(t.output, [])] for t in targets}
     if problems:
         raise SpecError(problems)

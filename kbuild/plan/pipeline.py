@@ -20,6 +20,7 @@ from kbuild.plan.passes import (
     infer,
     name,
     place,
+    precision,
     project,
     residual,
     settle,
@@ -39,6 +40,7 @@ PASSES: tuple[Pass, ...] = (
     residual.RESIDUAL,
     close.CLOSE,
     fuse.FUSE,
+    precision.PRECISION,
     name.NAME,
     bias.BIAS,
     infer.INFER,
@@ -95,6 +97,7 @@ def _compile(spec: Spec, problems: list[Problem]) -> Plan:
     graph = expand(spec, problems)
     if problems:
         raise SpecError(problems)
+    graph.precision = spec.train.precision if spec.train is not None else graph.precision
     done: set[str] = set()
     for step in PASSES:
         run_pass(step, graph, done)

@@ -15,7 +15,7 @@ from kbuild.spec import schema_keras as keras
 from kbuild.spec.data import DATA_KINDS, SUFFIXES
 from kbuild.spec.model import FORMAT
 from kbuild.spec.parse import DTYPES
-from kbuild.spec.train import PRECISIONS
+from kbuild.spec.train import DECAYS, PRECISIONS
 
 Schema = dict[str, Any]
 
@@ -297,6 +297,10 @@ _TRAIN: dict[str, Schema] = {
         "description": "Keras metrics, such as [accuracy].",
     },
     "callbacks": _list("callback", "Keras callbacks."),
+    "weighted_metrics": {
+        "anyOf": [*_list("metric", "")["anyOf"], {"type": "object", "minProperties": 2}],
+        "description": "Keras metrics that weigh examples by sample_weight and class_weight, as the loss does.",
+    },
     "epochs": _whole("How often the training sees all examples; 10 if left out."),
     "batch_size": _whole("Examples per step; 32 if left out."),
     "seed": _whole("The one source of randomness; 0 if left out.", 0),
@@ -309,6 +313,9 @@ _TRAIN: dict[str, Schema] = {
         description="When a state is written within an epoch: every so many steps, or {minutes: 5}, as if left out.",
     ),
     "precision": _or_expression({"enum": list(PRECISIONS)}, description="A Keras dtype policy."),
+    "decay": _or_expression(
+        {"enum": list(DECAYS)}, description="What weight decay acts on: weights, or all with gamma, beta and biases."
+    ),
     "augment": _list("layer", "Random... layers applied to the inputs in training."),
     "class_weight": {
         "type": "object",

@@ -14,7 +14,7 @@ from typing import Any
 
 from kbuild.errors import Problem, Span, suggest
 from kbuild.spec.data import DataSettings, read_data
-from kbuild.spec.data_values import wrong
+from kbuild.spec.data_values import word, wrong
 from kbuild.spec.names import meant
 from kbuild.spec.reader import Items, Mapping, Node, Scalar, kind_of
 
@@ -25,6 +25,9 @@ _MINUTES = 43_200
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 #: Settings of the `train` section that belong to later versions: refused, never ignored.
+#: What weight decay acts on: not γ, β and biases, or all that is trained.
+DECAYS = ("weights", "all")
+
 LATER_KEYS = ("strategy", "workers", "steps_per_epoch", "sample_weight", "accumulate")
 
 #: Callbacks that run code of their own or talk to the network.
@@ -81,6 +84,8 @@ class TrainSettings:
         loss: one entry, or one for each output.
         class_weight: class → weight of its examples in the loss.
         precision: a Keras dtype policy.
+        weighted_metrics: metrics that weigh examples as the loss does.
+        decay: what an optimizer's weight decay acts on, one of DECAYS.
         augment: layers applied to the inputs while training only.
         recalibrate: whether the statistics of batch normalization are taken anew from the training data at the end.
         checkpoint_every: states within an epoch, beside those at its end.
@@ -93,6 +98,7 @@ class TrainSettings:
     metrics: tuple[Chosen, ...] = ()
     callbacks: tuple[Chosen, ...] = ()
     epochs: int = 10
+    weighted_metrics: tuple[Chosen, ...] = ()
     batch_size: int = 32
     seed: int = 0
     shuffle: bool = True
@@ -103,6 +109,7 @@ class TrainSettings:
     augment: tuple[Chosen, ...] = ()
     class_weight: dict[int, float] | None = None
     span: Span | None = None
+    decay: str = "weights"
     spans: dict[str, Span] = field(default_factory=dict)
 
     def place(self, key: str) -> Span | None:
@@ -134,6 +141,8 @@ def read_train(node: Node, problems: list[Problem]) -> TrainSettings | None:
             problems.append(Problem("unknown-key", f"`train` has no setting {name[:60]!r}", key.span, hint))
     for name, hint in _NEEDED.items():
         if node.key(name) is None and not meant(node, TRAIN_KEYS, (name,)):
+            elif name in _OF_DATA:
+                hint = f"it belongs to the data: `data: {{npz: FILE, {name}: ...}}`"
             problems.append(Problem("missing-key", f"`train` needs `{name}`", node.span, hint))
     if len(problems) > before:
         return None
@@ -281,6 +290,7 @@ _KEYS: dict[str, Callable[[str, Node, list[Problem]], Any]] = {
     "callbacks": _callbacks,
     "epochs": _whole(1, 1_000_000),
     "batch_size": _whole(1, 10_000_000),
+    "weighted_metrics": _metrics,
     "seed": _whole(0, 2**31 - 1),
     "shuffle": _flag,
     "deterministic": _flag,
@@ -291,11 +301,18 @@ _KEYS: dict[str, Callable[[str, Node, list[Problem]], Any]] = {
     "class_weight": _class_weight,
 }
 
+    "decay": word(*DECAYS).read,
 #: Every key of the section.
 TRAIN_KEYS = (*_KEYS, *LATER_KEYS)
 
 #: Arguments of optimizers that are often written beside them.
-_OF_OPTIMIZERS = ("learning_rate", "lr", "momentum", "weight_decay", "clipnorm")
+_OF_OPTIMIZERS = (
+    *("learning_rate", "lr", "momentum", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm"),
+    *("use_ema", "ema_momentum", "gradient_accumulation_steps"),
+)
+
+#: Keys that stand under `data`.
+_OF_DATA = ("sample_weight", "classes", "x", "y")
 
 _NEEDED = {
     "data": "for example `data: digits` or `data: {npz: FILE}`",

@@ -13,6 +13,9 @@ from kbuild.spec.train import Chosen, TrainSettings
 from kbuild.train.fused import fuse_adam
 from kbuild.train.objects import make_loss, make_metric, make_optimizer
 
+#: Variables that weight decay leaves alone, by what their names hold.
+UNDECAYED = ("gamma", "beta", "bias")
+
 
 def compile_model(model: Any, settings: TrainSettings, plan: Plan, targets: Sequence[Target]) -> None:
     """`model.compile` with the spec's optimizer, losses and metrics. XLA stays off.
@@ -21,15 +24,20 @@ def compile_model(model: Any, settings: TrainSettings, plan: Plan, targets: Sequ
         SpecError: Keras refuses an argument.
     """
     losses = [make_loss(t.loss, t.config, Chosen(t.loss, t.config, t.span)) for t in targets]
-    by_output = resolve_metrics(settings, plan, targets)
-    metrics = [[make_metric(chosen) for chosen in by_output[t.output]] for t in targets]
+    metrics = {
+        key: [[make_metric(chosen) for chosen in by_output[t.output]] for t in targets]
+        for key in ("metrics", "weighted_metrics")
+        for by_output in (resolve_metrics(settings, plan, targets, key),)
+    }
     one = len(targets) == 1
     optimizer = make_optimizer(settings.optimizer)
+    if settings.decay == "weights":
+        spare_from_decay(optimizer)
     try:
         model.compile(
             optimizer=optimizer,
             loss=losses[0] if one else losses,
-            metrics=metrics[0] if one else metrics,
+            **{key: made[0] if one else made for key, made in metrics.items() if any(made)},
             jit_compile=False,
         )
     except (TypeError, ValueError) as error:
@@ -44,6 +52,13 @@ def replicated() -> bool:
     import tensorflow as tf
 
     return bool(tf.distribute.has_strategy())
+
+
+def spare_from_decay(optimizer: Any) -> None:
+    """Let weight decay act on weights alone, not on γ, β and biases (He et al. 2019, Bag of Tricks, section 3.1)."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if inner.weight_decay is not None:
+        inner.exclude_from_weight_decay(var_names=list(UNDECAYED))
 
 
 def set_precision(name: str) -> str:

@@ -52,6 +52,7 @@ class Training:
         settings: the `train` section.
         losses: one for each output, with the arguments that follow from the head.
         metrics: for each output.
+        weighted: weighted metrics for each output.
         data_file, validation_file: paths of archives, relative to the ejected file; "" for none.
     """
 
@@ -60,6 +61,7 @@ class Training:
     metrics: tuple[tuple[Chosen, ...], ...]
     data_file: str = ""
     validation_file: str = ""
+    weighted: tuple[tuple[Chosen, ...], ...] = ()
 
 
 def imports(training: Training) -> list[str]:
@@ -84,6 +86,8 @@ def functions(training: Training, plan: Plan) -> list[str]:
     for data in (training.settings.data, training.settings.validation):
         if isinstance(data, DataSettings) and data.kind not in KINDS:
             raise InputError(f"ejected code loads {', '.join(KINDS)}, not data of the kind {data.kind!r}")
+        if isinstance(data, DataSettings) and any(option.startswith("sample_weight") for option in data.options):
+            raise InputError("ejected code loads no sample weights")
     return _Training(training, plan).functions()
 
 
@@ -209,6 +213,9 @@ class _Training:
         if settings.precision != "float32":
             found.append(f"    keras.config.set_dtype_policy({quote(settings.precision)})")
         found += ["    train, validation, test = load_data()", "    model = build_model()"]
+        if self.decays:
+            found += lines("optimizer = ", self.made("optimizer", self.settings.optimizer), "", 4)
+            found.append('    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])')
         found += lines("", Brackets("model.compile", self.compile()), "", 4)
         found += self.fit()
         found += [] if self.tested else ["    if test is not None:"]
@@ -217,14 +224,26 @@ class _Training:
         found.append(f"    model.save({quote(identifier(self.plan.name, 'model') + '.keras')})")
         return "\n".join(found) + "\n"
 
+    @property
+    def decays(self) -> bool:
+        """Whether the optimizer has weight decay, and leaves some variables alone."""
+        chosen = self.settings.optimizer
+        signature = facts.signature("optimizer", chosen.class_name)
+        default = signature.defaults.get("weight_decay") if signature is not None else None
+        return self.settings.decay == "weights" and chosen.config.get("weight_decay", default) is not None
+
     def compile(self) -> list[Item]:
         losses = [self.made("loss", one) for one in self.training.losses]
-        metrics = [sequence([self.metric(one) for one in some], "[") for some in self.training.metrics]
+        metrics, weighted = (
+            [sequence([self.metric(one) for one in some], "[") for some in of_outputs]
+            for of_outputs in (self.training.metrics, self.training.weighted)
+        )
         single = len(self.outputs) == 1
         return [
-            Keyword("optimizer", self.made("optimizer", self.settings.optimizer)),
+            Keyword("optimizer", "optimizer" if self.decays else self.made("optimizer", self.settings.optimizer)),
             Keyword("loss", losses[0] if single else sequence(losses, "[")),
             Keyword("metrics", metrics[0] if single else sequence(metrics, "[")),
+            *([Keyword("weighted_metrics", weighted[0] if single else sequence(weighted, "["))] if weighted else []),
             Keyword("jit_compile", "False"),
         ]
 
