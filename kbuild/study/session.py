@@ -7,6 +7,7 @@ model is built (not traced) the way a fresh process builds it, and its values ar
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -76,15 +77,17 @@ class Session:
         Raises:
             KbuildError: the spec or the data are wrong, which no other seed will mend.
         """
+        import tensorflow as tf
+
         begun, first = time.perf_counter(), self._loop is None
         try:
             record = self._train(trial)
         except Diverged as error:
             # What broke off is what this seed gives: the model is made anew for the next one.
             return replace(failed(trial, "diverged", str(error), _since(begun)), **self._so_far())
-        except (OutOfMemory, MemoryError) as error:
+        except (OutOfMemory, MemoryError, tf.errors.ResourceExhaustedError) as error:
             self._loop = None
-            return failed(trial, "memory", str(error) or "out of memory", _since(begun))
+            return failed(trial, "memory", _memory_words(error), _since(begun))
         return replace(record, seconds=_since(begun), first=first)
 
     def _so_far(self) -> dict[str, Any]:
@@ -156,6 +159,18 @@ class Session:
         assert self._loop is not None
         model = self._loop.model
         return _values([*model.variables, *model.optimizer.variables])
+
+
+def _memory_words(error: Exception) -> str:
+    """What there was no memory for.
+
+    >>> _memory_words(MemoryError("{{node x}} OOM when allocating tensor with shape[9,4] on /job:localhost by cpu"))
+    'out of memory when allocating tensor with shape[9,4]'
+    """
+    if isinstance(error, OutOfMemory):
+        return str(error)
+    told = re.search(r"OOM (when .*?)( on /job|$)", str(error), re.MULTILINE)
+    return f"out of memory {told[1]}" if told else "out of memory"
 
 
 def _since(begun: float) -> float:

@@ -104,8 +104,10 @@ def _unpack(data: dict[str, Any], arrays: Any) -> Any:
     return data["plain"]
 
 
-#: Attributes of callbacks that are set by the trainer, or say where this run's files are.
+#: Attributes of callbacks that are set by the trainer, or belong to files of this run.
 _NOT_STATE = (
+    "writer",
+    "csv_file",
     "_model",
     "model",
     "params",
@@ -201,14 +203,27 @@ def load_last(path: Path, model: Any, callbacks: list[Any], extra: list[Any]) ->
     try:
         return load_checkpoint(path, model, callbacks, extra), ""
     except Damaged as error:
-        previous = path.with_name(PREVIOUS)
-        if not previous.exists():
-            raise
+        check_last(path)
+        progress = load_checkpoint(path.with_name(PREVIOUS), model, callbacks, extra)
+        return progress, f"{error}; the state before it is whole and taken instead" if path.exists() else ""
+
+
+def check_last(path: Path) -> None:
+    """Look whether the state at `path`, or the one before it, is whole; nothing to do where there is none.
+
+    Raises:
+        Damaged: both are damaged.
+        InputError: another format.
+    """
+    if not has_state(path):
+        return
+    try:
+        read_state(path)
+    except Damaged as error:
         try:
-            progress = load_checkpoint(previous, model, callbacks, extra)
+            read_state(path.with_name(PREVIOUS))
         except Damaged as worse:
             raise Damaged(f"{error}; {worse}") from error
-        return progress, f"{error}; the state before it is whole and taken instead" if path.exists() else ""
 
 
 def read_state(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

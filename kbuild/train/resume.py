@@ -13,6 +13,7 @@ from kbuild.show.diff import compare
 from kbuild.spec.load import load_spec
 from kbuild.spec.model import Spec
 from kbuild.spec.train import TrainSettings
+from kbuild.train.checkpoint import check_last
 from kbuild.train.fingerprint import Fingerprints
 from kbuild.train.result import RunResult
 from kbuild.train.rundir import MARKER, RunDir, clean, is_unbegun, open_run, read_json
@@ -99,15 +100,22 @@ def find_earlier(path: Path, spec: Spec, plan: Plan, given: Mapping[str, Any]) -
     return None if nothing_there(path) else check_same(read_earlier(path), spec, plan, given)
 
 
-def go_on(earlier: Earlier, hashes: Fingerprints, command: Sequence[str]) -> None:
-    """Check the data, remove what a killed process left half-written, and note what this command asks of the run.
+def check_files(earlier: Earlier, hashes: Fingerprints) -> None:
+    """Look at the data and at the states before anything of the run is touched.
 
     Raises:
         InputError: the data changed.
+        Damaged: no state is whole.
     """
     run = earlier.run
     if (run.path / DATA).exists():
         hashes.check(read_json(run.path / DATA))
+    check_last(run.checkpoints / "last" / "state.npz")
+
+
+def go_on(earlier: Earlier, command: Sequence[str]) -> None:
+    """Remove what a killed process left half-written, and note what this command asks of the run."""
+    run = earlier.run
     clean(run)
     written = read_json(run.path / MARKER)
     written["settings"]["epochs"] = earlier.settings.epochs

@@ -24,7 +24,7 @@ from kbuild.train.interrupt import Interrupted, sigterm_as_interrupt
 from kbuild.train.lock import holding
 from kbuild.train.progress import Silent, make_progress, shown
 from kbuild.train.result import DryRun, RunResult
-from kbuild.train.resume import COMMAND_SETTINGS, DATA, find_earlier, go_on
+from kbuild.train.resume import COMMAND_SETTINGS, DATA, check_files, find_earlier, go_on
 from kbuild.train.rundir import MARKER, Clock, RunDir, check_writable, make_run_dir
 from kbuild.train.status import Speed, Status
 
@@ -180,6 +180,8 @@ def train(
     settings = earlier.settings if earlier else train_settings(spec, **given)
     prepared = prepare(spec, plan, settings)
     hashes = Fingerprints(prepared.data)
+    if earlier:
+        check_files(earlier, hashes)
     with ExitStack() as held:
         held.enter_context(sigterm_as_interrupt())
         run = earlier.run if earlier else make_run_dir(plan.name, run_dir, name, overwrite)
@@ -190,7 +192,7 @@ def train(
             if earlier is None:
                 _describe(run, spec, plan, settings, command, summary)
             else:
-                go_on(earlier, hashes, command)
+                go_on(earlier, command)
             return _work(_Job(run, plan, prepared, hashes, display, status, mlflow, earlier is not None))
         except KbuildError as error:
             status.finish("interrupted" if isinstance(error, Interrupted) else "failed", str(error))

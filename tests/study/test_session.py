@@ -129,3 +129,18 @@ def test_a_divergence_is_a_record_and_leaves_the_next_seed_as_it_is(spec_path):
     assert record.state == "diverged" and "NaN" in record.reason
     on._ready = ready
     assert run(on, 1).metrics == calm.metrics
+
+
+def test_a_model_that_memory_has_no_room_for_is_a_record_and_leaves_the_next_seed_as_it_is(spec_path, monkeypatch):
+    import tensorflow as tf
+
+    on = session(spec_path)
+    calm = run(session(spec_path), 1)
+    with monkeypatch.context() as small:
+        told = "OOM when allocating tensor with shape[512,4000000] and type float on /job:localhost by allocator cpu"
+        error = tf.errors.ResourceExhaustedError(None, None, told)
+        small.setattr("kbuild.study.session.build", lambda *words: (_ for _ in ()).throw(error))
+        record = on.run(Trial("arm", "arm", 0))
+    assert record.state == "memory"
+    assert record.reason == "out of memory when allocating tensor with shape[512,4000000] and type float"
+    assert run(on, 1).metrics == calm.metrics

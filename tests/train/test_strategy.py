@@ -1,0 +1,213 @@
+"""Replicas and workers: shares of a batch, settings, and trainings that end as those of one device do."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kbuild.errors import InputError, SpecError
+from kbuild.plan.pipeline import plan_spec
+from kbuild.spec.load import parse_spec
+from kbuild.spec.strategy import Strategy, parse_strategy
+from kbuild.train.checkpoint import values_of
+from kbuild.train.strategy import ONE, Replicas, _share, check_cluster, make_replicas
+
+LAYERS = """
+input: {shape: [8, 8, 1]}
+ordering: {order: W-N-A-D, norm: {sync: true}, dropout: {rate: RATE}}
+layers:
+  - Rescaling: 0.0625
+  - Conv2D: {filters: 4, kernel_size: 3, activation: relu}
+  - Flatten
+  - Dense: 10
+train: {data: digits, loss: sparse_categorical_crossentropy, metrics: [accuracy], batch_size: 50, epochs: 3}
+"""
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 7])
+@pytest.mark.parametrize("rows", [7, 8, 50])
+def test_shares_cover_a_batch_once_and_evenly(rows: int, parts: int) -> None:
+    shares = [_share(10, 10 + rows, part, parts) for part in range(parts)]
+    assert [row for low, high in shares for row in range(low, high)] == list(range(10, 10 + rows))
+    lengths = [high - low for low, high in shares]
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_every_replica_has_a_row_of_a_batch_that_is_too_small() -> None:
+    assert all(high - low == 1 and 3 <= low < 5 for low, high in (_share(3, 5, part, 4) for part in range(4)))
+
+
+@pytest.mark.parametrize("rows", [4, 5, 33, 64, 65, 127])
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_no_replica_is_without_a_row_in_an_evaluation(rows: int, count: int) -> None:
+    size = Replicas(count=count).test_size(rows, 32)
+    assert 1 <= size <= 32
+    assert rows % size == 0 or rows % size >= count
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("mirrored", Strategy("mirrored")),
+        ("mirrored:2", Strategy("mirrored", 2)),
+        ("multiworker", Strategy("multiworker")),
+        ("none", None),
+    ],
+)
+def test_strategies_are_written_alike_on_the_command_line_and_in_a_spec(text: str, found: Strategy | None) -> None:
+    assert parse_strategy(text) == found
+    spec = parse_spec(LAYERS.replace("RATE", "0").replace("epochs: 3", f'epochs: 3, strategy: "{text}"'))
+    assert spec.train is not None and spec.train.strategy == found
+    assert str(found or "none") == text
+
+
+def test_a_number_of_replicas_as_a_mapping() -> None:
+    spec = parse_spec(LAYERS.replace("RATE", "0").replace("epochs: 3", "epochs: 3, strategy: {mirrored: 4}"))
+    assert spec.train is not None and spec.train.strategy == Strategy("mirrored", 4)
+
+
+@pytest.mark.parametrize(
+    "value", ["mirored", "mirrored:0", '"mirrored:"', "{mirrored: 0}", "{multiworker: 2}", "[1]", "3"]
+)
+def test_what_is_no_strategy_is_named(value: str) -> None:
+    text = LAYERS.replace("RATE", "0").replace("epochs: 3", f"epochs: 3, strategy: {value}")
+    with pytest.raises(SpecError) as caught:
+        parse_spec(text)
+    (problem,) = caught.value.problems
+    assert problem.span is not None and "mirrored" in str(problem.message)
+
+
+def test_synchronized_normalization_is_one_word() -> None:
+    plan = plan_spec(parse_spec(LAYERS.replace("RATE", "0")))
+    (norm,) = [layer for layer in plan.layers if layer.role == "N"]
+    assert norm.config["synchronized"] is True
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        None,
+        "no json",
+        "{}",
+        '{"cluster": {"worker": ["a:1"], "ps": ["b:1"]}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
+        '{"cluster": {"worker": ["a:1"]}, "task": {"type": "chief", "index": 0}}',
+        '{"cluster": {"worker": "a:1"}, "task": {"type": "worker", "index": 0}}',
+        '{"cluster": [], "task": 1}',
+    ],
+)
+def test_a_cluster_that_tensorflow_could_not_form_is_refused(config: str | None, monkeypatch: Any) -> None:
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    if config is not None:
+        monkeypatch.setenv("TF_CONFIG", config)
+    with pytest.raises(InputError, match="TF_CONFIG"):
+        check_cluster(Strategy("multiworker"))
+
+
+def test_several_workers_need_a_directory_they_all_see(monkeypatch: Any) -> None:
+    cluster = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
+    assert check_cluster(Strategy("multiworker")) == (1, 2)
+    with pytest.raises(InputError, match="--run-dir"):
+        make_replicas(Strategy("multiworker"), 32, None)
+
+
+def test_one_device_is_the_default() -> None:
+    assert make_replicas(None, 32, None) is ONE
+    assert ONE.chief and ONE.share(0, 5) == (0, 5) and ONE.run(lambda low, high: (low, high), 2, 5) == (2, 5)
+
+
+# Real processes from here on: a strategy has to be the first thing that TensorFlow hears of.
+
+
+def command(folder: Path, run: str, *more: str, config: dict[str, Any] | None = None) -> subprocess.Popen[str]:
+    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    env.pop("TF_CONFIG", None)
+    if config is not None:
+        env["TF_CONFIG"] = json.dumps(config)
+    words = [sys.executable, "-m", "kbuild", "train", "spec.yaml", "--run-dir", run, *more]
+    return subprocess.Popen(words, cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    said, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, said
+    return said
+
+
+def history(run: Path) -> list[list[float]]:
+    return [[float(value) for value in line.split(",")] for line in (run / "history.csv").read_text().splitlines()[1:]]
+
+
+def state(run: Path) -> dict[str, bytes]:
+    path = run / "checkpoints" / "last" / "state.npz"
+    return {
+        f"{group} {n}": v.tobytes()
+        for group in ("model", "optimizer")
+        for n, (_, v) in enumerate(values_of(path, group))
+    }
+
+
+def cluster() -> list[dict[str, Any]]:
+    """TF_CONFIG of two workers on ports that are free now."""
+    held = [socket.socket() for _ in range(2)]
+    for one in held:
+        one.bind(("127.0.0.1", 0))
+    hosts = [f"127.0.0.1:{one.getsockname()[1]}" for one in held]
+    for one in held:
+        one.close()
+    return [{"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}} for index in range(2)]
+
+
+@pytest.mark.slow
+def test_two_replicas_train_as_one_does(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(LAYERS.replace("RATE", "0"))
+    for kind in ("none", "mirrored:2"):
+        finished(command(tmp_path, kind[-1], "--strategy", kind, "--quiet"))
+    one, two = history(tmp_path / "e"), history(tmp_path / "2")
+    assert [row[0] for row in two] == [1, 2, 3]
+    for a, b in zip(one, two, strict=True):
+        assert a == pytest.approx(b, rel=2e-3, abs=2e-3)
+    metrics = [json.loads((tmp_path / run / "metrics.json").read_text())["metrics"] for run in ("e", "2")]
+    assert metrics[0]["test"]["loss"] == pytest.approx(metrics[1]["test"]["loss"], rel=2e-3)
+
+
+@pytest.mark.slow
+def test_a_batch_that_replicas_cannot_share_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(LAYERS.replace("RATE", "0"))
+    process = command(tmp_path, "run", "--strategy", "mirrored:3")
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 2 and "--batch-size 51" in said
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+def test_two_workers_end_as_two_replicas_do_though_one_is_killed(tmp_path: Path, lost: int) -> None:
+    (tmp_path / "spec.yaml").write_text(LAYERS.replace("RATE", "0.2"))
+    more = ("--epochs", "60", "--quiet")
+    configs = cluster()
+    workers = [command(tmp_path, "run", *more, "--strategy", "multiworker", config=config) for config in configs]
+    begun = time.monotonic()
+    while not (tmp_path / "run" / "checkpoints" / "last" / "state.npz").exists():
+        assert all(worker.poll() is None for worker in workers), [worker.communicate() for worker in workers]
+        assert time.monotonic() < begun + 300
+        time.sleep(0.05)
+    assert len(history(tmp_path / "run")) < 60
+    workers[lost].kill()
+    workers[lost].communicate()
+    workers[lost] = command(tmp_path, "run", *more, "--strategy", "multiworker", "--resume", config=configs[lost])
+    said = [finished(worker) for worker in workers]
+    assert "another worker is gone" in said[1 - lost]
+    assert "worker 0 writes the run" in said[1]
+    finished(command(tmp_path, "mirrored", *more, "--strategy", "mirrored:2"))
+    assert [row[:3] for row in history(tmp_path / "run")] == [row[:3] for row in history(tmp_path / "mirrored")]
+    assert state(tmp_path / "run") == state(tmp_path / "mirrored")
