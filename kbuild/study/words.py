@@ -16,13 +16,13 @@ SCOPE = "for this model and data"
 def number(value: float | None, signed: bool = False) -> str:
     """A figure as people read it.
 
-    >>> number(0.97123), number(0.00042, signed=True), number(None), number(12.3456)
-    ('0.9712', '+0.0004', '-', '12.35')
+    >>> number(0.97123), number(0.00042, signed=True), number(None), number(12.3456), number(5.7e29)
+    ('0.9712', '+0.0004', '-', '12.35', '5.70e+29')
     """
     if value is None or value != value:
         return "-"
-    digits = 4 if abs(value) < 10 else 2
-    return f"{value:{'+' if signed else ''}.{digits}f}"
+    digits = "4f" if abs(value) < 10 else "2f" if abs(value) < 1e6 else "2e"
+    return f"{value:{'+' if signed else ''}.{digits}}"
 
 
 def p_text(p: float | None) -> str:
