@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -123,6 +125,34 @@ def test_a_killed_parent_leaves_no_worker_and_resume_ends_in_the_same_table(begu
     for worker in workers:  # a hanging fake does not look at its input; a real worker does
         if alive(worker):
             os.kill(worker, signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_at_any_moment_the_study_ends_in_the_same_table(begun, fake, tmp_path):
+    seeds = tuple(range(24))
+    folder, design = begun(seeds=seeds)
+    calm, _ = begun("calm", seeds=seeds)
+    execute(calm, design, fake(calm, 2))
+    moments = random.Random(7)
+    for trial in moments.sample(design.trials, 16):  # these kill their worker, once
+        (folder.path / f"fail-{trial.id}").write_text("kill")
+    command = [sys.executable, "-c", PARENT, str(folder.path), str(tmp_path / "fake_worker.py")]
+    began, ends = folder.path / "begun.txt", []
+    while 0 not in ends:
+        done = set(read_records(folder.path, design))
+        began.write_text("")
+        with subprocess.Popen(command) as parent:
+            wait_until(
+                lambda run=parent, done=done: run.poll() is not None or set(read_records(folder.path, design)) > done
+            )
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                parent.wait(timeout=moments.uniform(0, 0.2))
+            parent.kill()
+        ends.append(parent.returncode)
+        assert not done & set(began.read_text().split())
+    assert set(ends) == {0, -signal.SIGKILL}
+    assert csv(folder) == csv(calm)
+    assert not list(folder.path.glob("fail-*"))
 
 
 def alive(process):

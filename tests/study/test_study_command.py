@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -67,23 +69,27 @@ def test_the_dry_run_measures_and_keeps_nothing(place):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes in /proc")
-def test_killed_workers_and_a_killed_parent_change_nothing(place):
-    ask = ("--policies", "W-N-A-D,W-A", "--seeds", "4", "--epochs", "3")
+def test_workers_and_parents_killed_at_random_change_nothing(place):
+    ask = ("--policies", "W-N-A-D,W-A", "--seeds", "8", "--epochs", "6")
     calm = kbuild("study", "spec.yaml", *ask, "--run-dir", "calm", "--workers", 2, "-q", folder=place)
     assert calm.returncode == 0, calm.stderr
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)}
     command = [sys.executable, "-m", "kbuild", "study", "spec.yaml", *ask, "--run-dir", "storm", "--workers", "2", "-q"]
-    parent = subprocess.Popen(command, cwd=place, env=environment)
-    trials = place / "storm" / "trials"
-    wait_until(lambda: trials.is_dir() and len(list(trials.glob("[!.]*.json"))) >= 1)
-    victims = children(parent.pid)
-    os.kill(victims[0], signal.SIGKILL)
-    wait_until(lambda: len(list(trials.glob("[!.]*.json"))) >= 3)
-    workers = children(parent.pid)
-    parent.kill()
-    parent.wait()
-    wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
-    finished = {path: path.read_bytes() for path in trials.glob("[!.]*.json")}
+    moments, finished, trials = random.Random(1), {}, place / "storm" / "trials"
+    for _ in range(2):
+        with subprocess.Popen(command, cwd=place, env=environment) as parent:
+            wait_until(lambda done=finished: len(list(trials.glob("[!.]*.json"))) > len(done))
+            workers = children(parent.pid)
+            os.kill(moments.choice(workers), signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                parent.wait(timeout=moments.uniform(0, 2))
+            workers += children(parent.pid)
+            parent.kill()
+        assert parent.returncode == -signal.SIGKILL
+        wait_until(lambda gone=workers: not any(Path(f"/proc/{worker}").exists() for worker in gone))
+        assert all(path.read_bytes() == content for path, content in finished.items())
+        finished = {path: path.read_bytes() for path in trials.glob("[!.]*.json")}
+        command = [sys.executable, "-m", "kbuild", "study", "storm", "--resume", "--workers", "2", "-q"]
     resumed = kbuild("study", "storm", "--resume", "--workers", 2, "-q", folder=place)
     assert resumed.returncode == 0, resumed.stderr
     assert all(path.read_bytes() == content for path, content in finished.items())
