@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.harness import BENCH_PYTHON, ROOT, Figures, Result, in_turn, process, worker
 from benchmarks.report import claim, section, table
+from benchmarks.memory import memory
 from benchmarks.studies import study
 
 PLANNED = (10, 100, 1_000, 10_000)
@@ -198,6 +199,8 @@ SECTIONS: dict[str, Callable[[int], str]] = {
     "mlp": mlp,
     "cnn": cnn,
     "compiling": compiling,
+    "checkpoints": checkpoints,
+    "memory": memory,
     "exporting": exporting,
     "study": study,
 }

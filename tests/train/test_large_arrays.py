@@ -219,3 +219,14 @@ def test_trials_of_a_study_are_the_same(compiled: Callable[..., Any], tmp_path: 
         found.append([session.run(Trial(f"a-{seed}", "a", seed)).metrics for seed in (0, 1)])
     assert found[0] == found[1]
     assert found[0][0] != found[0][1]
+
+
+def test_a_limit_of_the_process_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    assert memory.memory() > 2**30
+    taken = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    monkeypatch.setattr(
+        resource, "getrlimit", lambda kind: (taken + 2**26 if kind == resource.RLIMIT_DATA else -1,) * 2
+    )
+    assert 2**25 < memory.memory() <= 2**26 + 2**20
+    assert memory.in_memory([2**22, 2**25]) == [True, False]

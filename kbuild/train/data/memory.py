@@ -30,12 +30,20 @@ def memory() -> int:
     for path in _GROUPS:
         with suppress(OSError, ValueError):  # no such group, or the word `max`
             found.append(int(path.read_text()))
-    with suppress(ImportError):  # not a Unix
+    return max(0, min(*found, *_room()))
+
+
+def _room() -> list[int]:
+    """Bytes that limits of this process leave it (address space and data, which /proc/self/statm counts in pages)."""
+    try:
         import resource
 
-        limits = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_DATA, resource.RLIMIT_AS))
-        found += [limit for limit in limits if limit != resource.RLIM_INFINITY]
-    return min(found)
+        pages = [int(word) * resource.getpagesize() for word in Path("/proc/self/statm").read_text().split()]
+    except (ImportError, OSError):  # no Unix, or one without /proc
+        return []
+    taken = {resource.RLIMIT_AS: pages[0], resource.RLIMIT_DATA: pages[5]}
+    limits = {kind: resource.getrlimit(kind)[0] for kind in taken}
+    return [limit - taken[kind] for kind, limit in limits.items() if limit != resource.RLIM_INFINITY]
 
 
 def in_memory(sizes: Sequence[int]) -> list[bool]:
