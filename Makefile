@@ -54,7 +54,7 @@ format: $(STAMP) ## rewrite the code the way `make check` wants it
 	$(RUN) ruff check --fix .
 
 docs: $(STAMP) ## build the manual into build/docs; a warning is an error
-	$(RUN) sphinx -W --keep-going -n -q -d build/doctrees docs build/docs
+	$(RUN) sphinx -E -W --keep-going -n -q -d build/doctrees docs build/docs
 	@echo "build/docs/index.html"
 
 bench: $(STAMP) $(BENCH_VENV)/.tried ## measure speed and write docs/benchmarks.md

@@ -1,7 +1,7 @@
 """`make bench-peers`: the same job in other tools, measured in one run; writes the table of `docs/comparison.md`.
 
-Every program of `benchmarks/peers` trains one network on MNIST and prints a line per epoch, each in its tool's way. Here
-those lines are timed from outside: the first is the first result, the distance of the first to the last gives the
+Every program of `benchmarks/peers` trains one network on MNIST and prints a line per epoch, each in its own way. Those
+lines are timed from outside: the first is the first result, the distance of the first to the last gives the
 throughput, so that start and tracing are excluded from it and included in the first.
 """
 

@@ -74,15 +74,9 @@ def navigation(app: object, page: str, source: list[str]) -> None:
 
 
 def outside(app: object, page: str, source: list[str]) -> None:
-    """Links out of docs/ lead to files of the repository, which the site does not hold: their names stay."""
-    depth = page.count("/") + 1
-    up = "../" * depth
-    source[0] = re.sub(rf"\[([^\]]+)\]\({re.escape(up)}([\w./-]*?)(?:#[\w-]+)?\)", _named, source[0])
-
-
-def _named(link: re.Match[str]) -> str:
-    text, path = link.groups()
-    return text if path in text or path.endswith(text) else f"{text} (`{path}`)"
+    """Other files of the repository become downloads; of its pages outside docs/ the names stay, without a link."""
+    up = re.escape("../" * (page.count("/") + 1))
+    source[0] = re.sub(rf"\[([^\]]+)\]\({up}[\w./-]*\.md(?:#[\w-]+)?\)", r"\1", source[0])
 
 
 def setup(app: object) -> None:

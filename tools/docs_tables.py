@@ -1,7 +1,7 @@
 """Tables and help texts in the docs, made from the tables in the code.
 
 `python -m tools.docs_tables` renews every block between `<!-- table: NAME -->` and `<!-- end -->` in README.md and
-docs/; a test holds them current.
+docs/, and the pages of `docs_pages`; a test holds them current.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.peers.facts import FACTS
 from kbuild import errors, policy
+from tools import docs_pages, docs_reference
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,35 +27,24 @@ def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def policies() -> str:
     """The named policies."""
-    rows = [(f"`{row.name}`", str(row.order), row.summary, row.source) for row in policy.POLICIES]
+    rows = [
+        (f"[`{row.name}`](policies/{row.name}.md)", f"`{row.order}`", row.summary, docs_pages.cited(row.source))
+        for row in policy.POLICIES
+    ]
     return _table(("policy", "order", "what it does", "who says so"), rows)
 
 
 def codes() -> str:
     """The error codes."""
-    return _table(("code", "means"), [(f"`{code}`", text) for code, text in errors.CODES.items()])
+    return _table(("code", "means"), [(f"[`{code}`](errors/{code}.md)", text) for code, text in errors.CODES.items()])
 
 
 def lint_rules() -> str:
     """The lint rules in one line each."""
     from kbuild.lint.rules import RULES
 
-    rows = [(f"[`{rule.id}`](#{rule.id})", rule.level, rule.says, "yes" if rule.fix else "") for rule in RULES]
+    rows = [(f"[`{rule.id}`](lint/{rule.id}.md)", rule.level, rule.says, "yes" if rule.fix else "") for rule in RULES]
     return _table(("rule", "level", "says", "`--fix`"), rows)
-
-
-def lint_explained() -> str:
-    """Every lint rule in full, as `kbuild lint --explain` has it."""
-    from kbuild.lint.rules import RULES
-
-    parts = []
-    for rule in RULES:
-        fix = f"\n\n`--fix` {rule.fix}." if rule.fix else ""
-        parts.append(
-            f"### {rule.id}\n\n**{rule.level}**: {rule.says}.\n\n{rule.why.strip()}\n\nSource: {rule.source}.{fix}\n\n"
-            f"Found in:\n\n```yaml\n{rule.bad.strip()}\n```\n\nNot in:\n\n```yaml\n{rule.good.strip()}\n```"
-        )
-    return "\n\n".join(parts)
 
 
 def variance_shift() -> str:
@@ -105,12 +96,30 @@ def _help(name: str) -> str:
     return "\n".join(line.rstrip() for line in printed.strip().splitlines())
 
 
+def spec_keys() -> str:
+    """Every key of a spec."""
+    return docs_reference.spec_keys(_table)
+
+
+def layers() -> str:
+    """Every layer."""
+    return docs_reference.layers(_table)
+
+
+def peer_facts() -> str:
+    """What is so in other tools, each with a check in benchmarks/peers/facts.py."""
+    rows = [(fact.tool, fact.says, f"`{fact.source}`") for fact in FACTS]
+    return _table(("tool", "what it does", "where"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "policies": policies,
     "codes": codes,
     "limits": limits,
+    "spec-keys": spec_keys,
+    "layers": layers,
+    "peer-facts": peer_facts,
     "lint-rules": lint_rules,
-    "lint-explained": lint_explained,
     "variance-shift": variance_shift,
     "commands": commands,
 }
@@ -132,6 +141,8 @@ def main() -> None:
         if renewed(text) != text:
             page.write_text(renewed(text), encoding="utf-8")
             print(page.relative_to(ROOT))
+    for page in docs_pages.write(ROOT / "docs"):
+        print(page.relative_to(ROOT))
 
 
 if __name__ == "__main__":

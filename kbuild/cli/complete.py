@@ -44,6 +44,15 @@ def explainable(incomplete: str) -> Offers:
     ]
 
 
+def explainables(incomplete: str) -> Offers:
+    """What `kbuild explain` takes: error codes, rules, policies."""
+    from kbuild.errors import CODES
+    from kbuild.policy import POLICIES
+
+    offers = [*CODES.items(), *rules(""), *((one.name, one.summary) for one in POLICIES)]
+    return [offer for offer in dict(offers).items() if offer[0].startswith(incomplete)]
+
+
 def specs(incomplete: str) -> list[str]:
     """Specs below the folder that is typed."""
     return list(_files(incomplete, _SPECS, runs=False))

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kbuild.cli import complete, options
-from kbuild.errors import InputError
+from kbuild.cli.explain import linked, more
+from kbuild.errors import InputError, SpecError
 
 if TYPE_CHECKING:
     from kbuild.lint.finding import Rule
@@ -83,11 +84,13 @@ def lint(
     if not diff:
         printed = _printed(shown, format_)
         if printed:
-            print(printed)
+            print(linked(printed, sys.stdout) if format_ is Format.text else printed)
     if format_ is Format.text:
         for file in files:
             if file.error is not None:
                 print(file.error if "error[" in str(file.error) else f"error: {file.error}", file=sys.stderr)
+        if names := [*_codes(files), *(one.rule for file in shown for one in file.findings)]:
+            print(more(names), file=sys.stderr)
     raise typer.Exit(_exit_code(files, strict))
 
 
@@ -100,6 +103,11 @@ def _printed(files: list[Linted], format_: Format) -> str:
     return {Format.text: formats.as_text, Format.json: formats.as_json, Format.github: formats.as_github}[format_](
         files
     )
+
+
+def _codes(files: list[Linted]) -> list[str]:
+    errors = (file.error for file in files)
+    return [one.code for error in errors if isinstance(error, SpecError) for one in error.problems]
 
 
 def _names(given: Iterable[str] | None) -> list[str]:

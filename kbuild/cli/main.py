@@ -11,8 +11,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from kbuild import __version__
-from kbuild.cli import code, compare, diagnose, export, inspect, lint, models, schema, start, study, work
-from kbuild.errors import KbuildError
+from kbuild.cli import code, compare, diagnose, explain, export, inspect, lint, models, schema, start, study, work
+from kbuild.errors import KbuildError, SpecError
 
 INTERRUPTED = 130
 
@@ -44,7 +44,7 @@ def _options(
 
 
 #: Commands that do something without an argument; the others show their help.
-_ALONE = (work.runs, inspect.policies, schema.schema, start.init, start.doctor)
+_ALONE = (work.runs, inspect.policies, explain.explain, schema.schema, start.init, start.doctor)
 
 for _command in (
     work.train,
@@ -53,6 +53,7 @@ for _command in (
     compare.diff,
     code.eject,
     lint.lint,
+    explain.explain,
     models.import_,
     study.study,
     study.report,
@@ -86,6 +87,8 @@ def _run(arguments: list[str], debug: bool) -> int:
         if debug:
             traceback.print_exc()
         _complain(str(error) if "error[" in str(error) else f"error: {error}")
+        if isinstance(error, SpecError):
+            _complain(explain.more(problem.code for problem in error.problems))
         return error.exit_code
     except KeyboardInterrupt:
         _complain("interrupted")
@@ -113,4 +116,4 @@ def _run(arguments: list[str], debug: bool) -> int:
 
 
 def _complain(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(explain.linked(text, sys.stderr), file=sys.stderr, flush=True)

@@ -76,7 +76,7 @@ def _plural(count: int, word: str) -> str:
 def as_json(files: Sequence[Linted]) -> str:
     """One document: `findings` of all files, `unreadable` files with their report, and `summary`."""
     findings = [
-        {**finding.to_dict(), "path": str(file.path), "file": _file(file, finding)}
+        {**finding.to_dict(), "path": str(file.path), "file": _file(file, finding), "docs": _page(finding.rule)}
         for file in files
         for finding in file.findings
     ]
@@ -94,6 +94,11 @@ def as_json(files: Sequence[Linted]) -> str:
         },
         indent=1,
     )
+
+
+def _page(name: str) -> str | None:
+    """The rule's page in kbuild's repository; a rule of a package has none there."""
+    return f"docs/lint/{name}.md" if name in BY_ID else None
 
 
 def _file(file: Linted, finding: Finding) -> str:

@@ -89,6 +89,7 @@ def test_a_broken_spec_in_a_process_of_its_own(tmp_path: Path) -> None:
         f"{path}:3:5: error[unknown-layer]: there is no layer class 'Dnse'\n"
         "  3 |   - Dnse: 3\n"
         "    |     ^^^^ did you mean 'Dense'?\n"
+        "more: kbuild explain unknown-layer\n"
     )
 
 
@@ -110,7 +111,7 @@ def test_a_traceback_only_with_debug(monkeypatch: pytest.MonkeyPatch) -> None:
     code, _, err = inside("summarize", "missing.yaml", "--debug")
     assert code == 2
     assert "Traceback" in err
-    assert err.rstrip().endswith("there is no such file")
+    assert err.rstrip().endswith("there is no such file\nmore: kbuild explain file")
 
 
 @pytest.mark.parametrize(
