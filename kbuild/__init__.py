@@ -21,7 +21,7 @@ from kbuild.errors import InputError, KbuildError, ParityError, SpecError, Train
 if TYPE_CHECKING:
     from kbuild.plan.plan import Plan
     from kbuild.spec.model import Spec
-    from kbuild.train.result import RunResult
+    from kbuild.train.result import Followed, RunResult
 
 __version__ = "0.1.0"
 
@@ -95,7 +95,7 @@ def build_model(plan: Plan, seed: int = 0) -> Any:
     return lower(plan, seed)
 
 
-def train_spec(spec: Spec, **options: Any) -> RunResult:
+def train_spec(spec: Spec, **options: Any) -> RunResult | Followed:
     """Train a spec's model, evaluate it, export it and prove the export.
 
     Args:
@@ -103,7 +103,8 @@ def train_spec(spec: Spec, **options: Any) -> RunResult:
         options: `epochs`, `batch_size`, `seed`, `run_dir`, `name`, `overwrite`, `quiet`, as on the command line.
 
     Returns:
-        Run directory, SavedModel, metrics per split, and more: see `kbuild.train.result.RunResult`.
+        Run directory, SavedModel, metrics per split, and more: see `kbuild.train.result.RunResult`. With several
+        workers, those that do not write the run give a `Followed` instead.
 
     Raises:
         SpecError: the spec or its data do not fit.

@@ -31,6 +31,10 @@ def train(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Deterministic kernels only, as train.deterministic.")
     ] = False,
+    strategy: Annotated[
+        str | None,
+        typer.Option(help="mirrored, mirrored:2 (replicas), multiworker (TF_CONFIG) or none.", metavar="KIND"),
+    ] = None,
     run_dir: Annotated[Path | None, typer.Option(help="The run's directory; runs/NAME-DATE-TIME if not given.")] = None,
     name: Annotated[str | None, typer.Option(help="The run's name, instead of the spec's.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run that --run-dir names.")] = False,
@@ -61,30 +65,36 @@ def train(
         for note in plan.notes:
             print(f"note: {note}", file=sys.stderr)
     from kbuild.train import run
+    from kbuild.train.strategy import WorkerLost, start_again
 
     given: dict[str, Any] = {
         "epochs": epochs,
         "batch_size": batch_size,
         "seed": seed,
         "deterministic": deterministic or None,
+        "strategy": strategy,
     }
     if dry_run:
         planned = run.dry_run(compiled, plan, **given)
         print(json.dumps(planned.to_dict(), indent=1) if json_ else planned.text())
         return
-    result = run.train(
-        compiled,
-        plan,
-        **given,
-        run_dir=run_dir,
-        name=name,
-        overwrite=overwrite,
-        resume=resume,
-        mlflow=mlflow,
-        quiet=quiet,
-        command=sys.argv,
-        summary=table.render(plan),
-    )
+    try:
+        result = run.train(
+            compiled,
+            plan,
+            **given,
+            run_dir=run_dir,
+            name=name,
+            overwrite=overwrite,
+            resume=resume,
+            mlflow=mlflow,
+            quiet=quiet,
+            command=sys.argv,
+            summary=table.render(plan),
+        )
+    except WorkerLost as error:
+        start_again(sys.argv, str(error))
+        raise
     print(json.dumps(result.to_dict(), indent=1) if json_ else result.text())
 
 

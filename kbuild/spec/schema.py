@@ -15,6 +15,7 @@ from kbuild.spec import schema_keras as keras
 from kbuild.spec.data import DATA_KINDS, SUFFIXES
 from kbuild.spec.model import FORMAT
 from kbuild.spec.parse import DTYPES
+from kbuild.spec.strategy import STRATEGIES
 from kbuild.spec.train import DECAYS, PRECISIONS
 
 Schema = dict[str, Any]
@@ -46,6 +47,7 @@ def schema() -> Schema:
             "order": _order(),
             "ordering": _ordering(),
             "input": _mapping(_INPUT, required=("shape",)),
+            "table": _mapping({"table": _or_expression(_mapping(_TABLE), description="Columns.")}, ("table",)),
             "block": _mapping(_BLOCK, required=("layers",)),
             "layers": {"type": "array", "items": {"$ref": "#/$defs/item"}},
             "item": _item(),
@@ -91,7 +93,7 @@ def _order() -> Schema:
 def _policies() -> list[Schema]:
     return [
         {"const": one.name, "description": f"{one.order}. {one.summary} Source: {one.source}."}
-        for one in policy.POLICIES
+        for one in policy.every()
     ]
 
 
@@ -110,8 +112,13 @@ _DROPOUT = {
     "description": "The rate of D, false for none, or {rate, kind}.",
 }
 _NORM = {
-    "anyOf": [{"type": "boolean"}, _ref("expression"), _ref("layer-of-role-N")],
-    "description": "What N is: a normalization layer, or false for none.",
+    "anyOf": [
+        {"type": "boolean"},
+        _ref("expression"),
+        _ref("layer-of-role-N"),
+        _mapping({"sync": _or_expression({"type": "boolean"})}, ("sync",)),
+    ],
+    "description": "What N is: a normalization layer, {sync: true} for BN over all replicas, or false for none.",
 }
 _WHERE = _or_expression({"enum": list(policy.WHERE)})
 _EDGE = _or_expression({"enum": ["auto", "keep"]}, _ref("order"))
@@ -219,6 +226,20 @@ _INPUT: dict[str, Schema] = {
     },
     "dtype": _or_expression({"enum": list(DTYPES)}, description="A Keras dtype; float32 if left out."),
 }
+_COLUMN: Schema = {"type": "string", "minLength": 1}
+_VALUES: Schema = {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 1}
+_TABLE: dict[str, Schema] = {
+    "numeric": {
+        "anyOf": [{"type": "array", "items": _COLUMN}, _COLUMN, {"type": "null"}],
+        "description": "Columns of numbers, normalized with mean and variance of the training data.",
+    },
+    "category": {
+        "type": ["object", "null"],
+        "additionalProperties": _or_expression(_VALUES, {"type": "integer", "minimum": 2}),
+        "description": "Column to its values, or to how many slots to learn: {job: [admin, tech], city: 50}.",
+    },
+    "normalize": _or_expression({"type": "boolean"}, description="Whether numbers are normalized; true if left out."),
+}
 _BLOCK: dict[str, Schema] = {
     "params": {"type": ["object", "null"], "description": "Parameter to its default, or `required`."},
     "layers": _ref("layers"),
@@ -231,7 +252,7 @@ _TOP: dict[str, Schema] = {
         "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
         "description": "Files with blocks, in the spec's own folder.",
     },
-    "input": _or_expression(_ref("input"), description="The one input."),
+    "input": _or_expression(_ref("input"), _ref("table"), description="The one input, or the columns of a table."),
     "inputs": {
         "type": "object",
         "additionalProperties": _ref("input"),
@@ -305,6 +326,12 @@ _TRAIN: dict[str, Schema] = {
     "batch_size": _whole("Examples per step; 32 if left out."),
     "seed": _whole("The one source of randomness; 0 if left out.", 0),
     "shuffle": {**_FLAG, "description": "Whether each epoch has its own order of examples."},
+    "strategy": _or_expression(
+        {"enum": [*STRATEGIES, "none"]},
+        {"type": "string", "pattern": "^mirrored:[0-9]+$"},
+        _mapping({"mirrored": _whole("Replicas.")}, ("mirrored",)),
+        description="The devices or machines that share each batch: mirrored, {mirrored: 2} or multiworker.",
+    ),
     "deterministic": {**_FLAG, "description": "Deterministic kernels only: slower, the same bits on the same machine."},
     "recalibrate": {**_FLAG, "description": "Whether BN takes its statistics anew from the training data at the end."},
     "checkpoint_every": _or_expression(

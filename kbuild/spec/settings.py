@@ -211,15 +211,21 @@ def read_order(node: Node, because: str, problems: Problems) -> Settings:
         return Settings(order=Setting(policies.parse_order(value), because, node.span))
     except policies.OrderError as error:
         message, hint = error.message, error.hint
-        if value in policies.BY_NAME:
-            message, hint = f"{value!r} is a policy, not an order", f"write {policies.BY_NAME[value].order}"
+        if policy := policies.named(value):
+            message, hint = f"{value!r} is a policy, not an order", f"write {policy.order}"
         problems.append(Problem("bad-order", message, node.span, hint))
         return NOTHING
 
 
 def read_norm(node: Node, because: str, problems: Problems) -> Settings:
-    """`norm: false`, a class name, or `{LayerNormalization: {...}}`."""
+    """`norm: false`, a class name, `{LayerNormalization: {...}}`, or `{sync: true}`: BN over all replicas together."""
     value = _scalar(node)
+    if isinstance(node, Mapping) and len(node) == 1 and node.entries[0][0].value == "sync":
+        sync = _scalar(node.entries[0][1])
+        if not isinstance(sync, bool):
+            return _wrong("sync", node.entries[0][1], "true or false", problems)
+        config = {"synchronized": True} if sync else {}
+        return Settings(norm=Setting({"class_name": "BatchNormalization", "config": config}, because, node.span))
     if value is False:
         return Settings(norm=Setting(False, because, node.span))
     if value is True:

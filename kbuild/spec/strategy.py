@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from kbuild.errors import Problem, suggest
-from kbuild.spec.data import wrong
+from kbuild.spec.data_values import wrong
 from kbuild.spec.reader import Mapping, Node, Scalar
 
 #: Kinds of distribution, with what they mean.

@@ -163,6 +163,8 @@ def capture(model: Any, callbacks: list[Any], progress: Progress, extra: list[An
     state["best"] = packer.value(progress.best)
     state["best_weights"] = packer.value(progress.best_weights)
     for group, variables in _variables(model, extra).items():
+        if group == "metrics" and progress.step == 0:
+            variables = []  # they begin anew with the next epoch
         state[group] = [{"path": v.path, "value": packer.put(v.numpy())} for v in variables]
     state["callbacks"] = [{"class": type(c).__name__, "state": _callback_state(c, packer)} for c in callbacks]
     return {"state": np.frombuffer(json.dumps(state).encode(), "uint8"), **packer.arrays}
@@ -257,6 +259,8 @@ def load_checkpoint(path: Path, model: Any, callbacks: list[Any], extra: list[An
     state, arrays = read_state(path)
     for group, variables in _variables(model, extra).items():
         saved = state[group]
+        if group == "metrics" and not saved:
+            continue
         if [_leaf(s["path"]) for s in saved] != [_leaf(v.path) for v in variables]:
             raise InputError(f"{path} is a checkpoint of another model: its {group} variables differ")
         for entry, variable in zip(saved, variables, strict=False):

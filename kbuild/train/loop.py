@@ -8,17 +8,16 @@ not resident in memory are read ahead of the steps by threads, one call a step, 
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from kbuild.errors import TrainingError
 from kbuild.model.backend import import_keras
 from kbuild.train.data.arrays import Named, Split
 from kbuild.train.data.stream import Stream
+from kbuild.train.failures import NonFinite, naming_step_failures
 from kbuild.train.strategy import ONE, Replicas
 
 #: Arrays or tensors of a batch, or of a whole split: "x", "y" and where there are some "weight", each by layer.
@@ -101,7 +100,9 @@ class Loop:
                 for layer in self.augment:  # their variables exist before the step is traced
                     layer(tf.cast(self._structure(self._first(train, 1)["x"]), "float32"), training=True)
             self._run = (
-                self._compile(self._gather_and_train, batch_size) if train.resident else self._compile_batch(self._learn, train)
+                self._compile(self._gather_and_train, batch_size)
+                if train.resident
+                else self._compile_batch(self._learn, train)
             )
 
     @property
@@ -133,10 +134,12 @@ class Loop:
             TrainingError: a data file is not what it was.
         """
         tf = self.tf
-        with _MemoryErrors(self.tf, self.batch_size):
+        with naming_step_failures(self.batch_size, self.replicas):
             if isinstance(order, np.ndarray):
                 assert self._train is not None
-                for step, batch in enumerate(self._stream(self._train, self.batch_size).batches(order, start, stop), start):
+                for step, batch in enumerate(
+                    self._stream(self._train, self.batch_size).batches(order, start, stop), start
+                ):
                     if not bool(self._run(batch)):
                         raise NonFinite(step)
                 return stop
@@ -157,13 +160,15 @@ class Loop:
             self._prepare(split)
         if id(split) not in self._tests:
             run = (
-                self._compile(self._slice_and_test(split), self._test_size(split)) if split.resident else self._compile_batch(self._test, split)
+                self._compile(self._slice_and_test(split), self._test_size(split))
+                if split.resident
+                else self._compile_batch(self._test, split)
             )
             self._tests[id(split)] = split, run
         run = self._tests[id(split)][1]
         self.model.reset_metrics()
         steps = -(-split.rows // self.batch_size)
-        with _MemoryErrors(self.tf, self.batch_size):
+        with naming_step_failures(self.batch_size, self.replicas):
             for _ in (
                 self._test_resident(run, split, steps) if split.resident else self._test_streamed(run, split, steps)
             ):
@@ -187,6 +192,10 @@ class Loop:
 
     def metrics(self) -> dict[str, float]:
         """What the metrics say now: name → value."""
+        with naming_step_failures(self.batch_size, self.replicas):
+            return self._metrics()
+
+    def _metrics(self) -> dict[str, float]:
         return {name: float(value) for name, value in flat(self.model.get_metrics_result()).items()}
 
     def resident(self, arrays: Named) -> dict[str, Any]:
@@ -306,46 +315,6 @@ class Loop:
         if len(values) == 1:
             return next(iter(values.values()))
         return list(values.values()) if targets else values
-
-
-class Diverged(TrainingError):
-    """The loss became NaN or infinite."""
-
-
-class OutOfMemory(TrainingError):
-    """The device has no memory for a step."""
-
-
-class NonFinite(Exception):
-    """The loss of step `step` (from 0, within the epoch) is NaN or infinite."""
-
-    def __init__(self, step: int):
-        super().__init__(step)
-        self.step = step
-
-
-class _MemoryErrors:
-    """Turns the device's out-of-memory error into `OutOfMemory`."""
-
-    def __init__(self, tf: Any, batch_size: int):
-        self.tf, self.batch_size = tf, batch_size
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, (self.tf.errors.ResourceExhaustedError, MemoryError)):
-            message = f"out of memory at batch size {self.batch_size}; try a smaller one (--batch-size)"
-            raise OutOfMemory(message) from error
-        if isinstance(error, self.tf.errors.InvalidArgumentError):
-            raise TrainingError(f"TensorFlow refuses a step: {_first_reason(str(error))}") from error
-
-
-def _first_reason(text: str) -> str:
-    """The line of a TensorFlow error that says what is wrong: `indices[3,5] = 1999 is not in [0, 1000)`."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    lines = [line.strip() for line in plain.splitlines() if line.strip()]
-    return next((line for line in lines if " is not in [" in line or "must be" in line), lines[0] if lines else "")
 
 
 def flat(logs: dict[str, Any], prefix: str = "") -> dict[str, Any]:

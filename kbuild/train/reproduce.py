@@ -19,7 +19,7 @@ from kbuild.train.checkpoint import values_of
 from kbuild.train.environment import ENVIRONMENT, environment_differences
 from kbuild.train.files import finite
 from kbuild.train.fingerprint import data_differences
-from kbuild.train.resume import DATA, read_earlier
+from kbuild.train.resume import DATA, command_settings, read_earlier
 from kbuild.train.rundir import RunDir, read_json
 
 
@@ -118,10 +118,7 @@ def reproduce(
         train(
             spec,
             plan,
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
-            seed=settings.seed,
-            deterministic=settings.deterministic,
+            **command_settings(settings),
             run_dir=again.path,
             quiet=quiet,
             command=command,

@@ -56,6 +56,28 @@ class RunResult:
 
 
 @dataclass(frozen=True)
+class Followed:
+    """What a worker did that writes nothing.
+
+    Attributes:
+        worker, workers: which one of how many, from 0.
+        epochs: epochs trained.
+    """
+
+    worker: int
+    workers: int
+    epochs: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON data."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """For people."""
+        return f"worker {self.worker} of {self.workers} (from 0) trained {self.epochs} epochs; worker 0 writes the run"
+
+
+@dataclass(frozen=True)
 class DryRun:
     """What a training would do: nothing is written.
 

@@ -15,6 +15,7 @@ from kbuild.spec.model import Spec
 from kbuild.spec.train import TrainSettings
 from kbuild.train.checkpoint import check_last
 from kbuild.train.fingerprint import Fingerprints
+from kbuild.train.prepare import train_settings
 from kbuild.train.result import RunResult
 from kbuild.train.rundir import MARKER, RunDir, clean, is_unbegun, open_run, read_json
 
@@ -22,7 +23,7 @@ from kbuild.train.rundir import MARKER, RunDir, clean, is_unbegun, open_run, rea
 DATA = "data.json"
 
 #: Settings of the command line that a run remembers.
-COMMAND_SETTINGS = ("epochs", "batch_size", "seed", "deterministic")
+COMMAND_SETTINGS = ("epochs", "batch_size", "seed", "deterministic", "strategy")
 
 #: Settings that do not change what is trained.
 _FREE = ("epochs", "checkpoint_every", "span", "spans")
@@ -122,6 +123,12 @@ def go_on(earlier: Earlier, command: Sequence[str]) -> None:
     run.write(MARKER, {**written, "resumed": [*written.get("resumed", []), list(command)]})
 
 
+def command_settings(settings: TrainSettings) -> dict[str, Any]:
+    """The values of `COMMAND_SETTINGS`, as a run keeps them and as `train_settings` takes them."""
+    values = {name: getattr(settings, name) for name in COMMAND_SETTINGS}
+    return {**values, "strategy": "none" if settings.strategy is None else str(settings.strategy)}
+
+
 def nothing_there(path: Path) -> bool:
     """Whether a run directory is yet to be begun: it is not there, empty, or was killed before it began."""
     return not path.exists() or (path.is_dir() and (not any(path.iterdir()) or is_unbegun(path)))
@@ -133,8 +140,6 @@ def read_earlier(path: str | Path) -> Earlier:
     Raises:
         InputError: it is no run, or a file of it is missing or damaged.
     """
-    from kbuild.train.run import train_settings
-
     run = open_run(path)
     command = read_json(run.path / MARKER)
     try:
@@ -165,10 +170,8 @@ def check_same(earlier: Earlier, spec: Spec, plan: Plan, given: Mapping[str, Any
     Raises:
         InputError: saying what differs.
     """
-    from kbuild.train.run import train_settings
-
     written, was = train_settings(spec), train_settings(earlier.spec)
-    own = {name: getattr(earlier.settings, name) for name in given}
+    own = command_settings(earlier.settings)
     if written.epochs != was.epochs:
         own["epochs"] = written.epochs
     settings = train_settings(spec, **{name: own[name] if value is None else value for name, value in given.items()})

@@ -5,101 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kbuild.errors import InputError, KbuildError, Problem, Span, SpecError, TrainingError
-from kbuild.plan.losses import Target, resolve_losses, resolve_metrics
+from kbuild.errors import InputError, KbuildError, TrainingError
 from kbuild.plan.plan import Plan
 from kbuild.spec.model import Spec
 from kbuild.spec.train import TrainSettings
 from kbuild.train.checkpoint import Progress
 from kbuild.train.classes import FILE, to_json
 from kbuild.train.data.arrays import Data
-from kbuild.train.data.load import load_data
 from kbuild.train.environment import describe_environment
 from kbuild.train.fingerprint import Fingerprints
+from kbuild.train.follow import follow
 from kbuild.train.interrupt import Interrupted, sigterm_as_interrupt
 from kbuild.train.lock import holding
+from kbuild.train.prepare import Prepared, build, build_from, prepare, train_settings
 from kbuild.train.progress import Silent, make_progress, shown
-from kbuild.train.result import DryRun, RunResult
-from kbuild.train.resume import COMMAND_SETTINGS, DATA, check_files, find_earlier, go_on
+from kbuild.train.result import DryRun, Followed, RunResult
+from kbuild.train.resume import COMMAND_SETTINGS, DATA, check_files, command_settings, find_earlier, go_on
 from kbuild.train.rundir import MARKER, Clock, RunDir, check_writable, make_run_dir
 from kbuild.train.status import Speed, Status
-
-
-def train_settings(
-    spec: Spec,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    seed: int | None = None,
-    deterministic: bool | None = None,
-) -> TrainSettings:
-    """The spec's `train` section with the command line's values over it.
-
-    Raises:
-        SpecError: the spec has no `train` section.
-    """
-    if spec.train is None:
-        hint = "for example `train: {data: digits, loss: sparse_categorical_crossentropy}`"
-        place = Span(spec.source, 1, 1)
-        raise SpecError([Problem("missing-key", "this spec has no `train` section, which training needs", place, hint)])
-    given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
-    problems = [
-        Problem("override", f"--{name.replace('_', '-')} must be a whole number from {0 if name == 'seed' else 1}")
-        for name, value in given.items()
-        if value is not None and value < (0 if name == "seed" else 1)
-    ]
-    if problems:
-        raise SpecError(problems)
-    changes: dict[str, Any] = {**given, "deterministic": deterministic}
-    return replace(spec.train, **{name: value for name, value in changes.items() if value is not None})
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """All that is checked before a model is built."""
-
-    settings: TrainSettings
-    targets: tuple[Target, ...]
-    data: Data
-
-
-def prepare(spec: Spec, plan: Plan, settings: TrainSettings) -> Prepared:
-    """Fit losses to heads and data to the plan, before TensorFlow is needed.
-
-    Raises:
-        SpecError: a loss against its head, or data against the plan.
-    """
-    from kbuild.train.compile import check_augment, check_class_weight
-    from kbuild.train.objects import check_callbacks
-
-    targets = resolve_losses(settings, plan)
-    resolve_metrics(settings, plan, targets)
-    check_class_weight(settings, targets)
-    check_augment(settings, plan)
-    check_callbacks(settings.callbacks)
-    return Prepared(settings, targets, load_data(settings, plan, targets, spec.folder, settings.seed))
-
-
-def build(prepared: Prepared, plan: Plan) -> Any:
-    """The compiled Keras model of a plan, on the spec's seed and precision."""
-    from kbuild.model.backend import import_keras
-    from kbuild.model.lower import build_model
-    from kbuild.train.compile import compile_model, set_determinism, set_precision
-
-    settings = prepared.settings
-    keras = import_keras()
-    keras.utils.set_random_seed(settings.seed)
-    set_determinism(settings.deterministic)
-    before = set_precision(settings.precision)
-    try:
-        model = build_model(plan, settings.seed)
-        compile_model(model, settings, plan, prepared.targets)
-    finally:
-        set_precision(before)
-    return model
+from kbuild.train.strategy import Replicas, make_replicas
 
 
 def dry_run(spec: Spec, plan: Plan, **given: Any) -> DryRun:
@@ -136,6 +64,7 @@ def train(
     batch_size: int | None = None,
     seed: int | None = None,
     deterministic: bool | None = None,
+    strategy: str | None = None,
     run_dir: str | Path | None = None,
     name: str | None = None,
     overwrite: bool = False,
@@ -144,7 +73,7 @@ def train(
     quiet: bool = False,
     command: Sequence[str] = (),
     summary: str = "",
-) -> RunResult:
+) -> RunResult | Followed:
     """Train a spec's model, evaluate it, export it and prove the export.
 
     What is evaluated and exported is the model as it stands after the last epoch; `EarlyStopping` with
@@ -152,7 +81,7 @@ def train(
     loss in any case.
 
     Args:
-        epochs, batch_size, seed, deterministic: instead of the spec's.
+        epochs, batch_size, seed, deterministic, strategy: instead of the spec's; "none" for no strategy.
         run_dir, name, overwrite: see `kbuild.train.rundir.make_run_dir`.
         resume: go on with the run in `run_dir`, or begin it where nothing is there; one that is done is only read.
         mlflow: log to MLflow too.
@@ -160,15 +89,20 @@ def train(
         command: the command line, for `command.json`.
         summary: the resolved order as a table, for `summary.txt`.
 
+    Returns:
+        What the run holds; or that this process was a worker beside the one that writes it.
+
     Raises:
         SpecError: the settings or the data do not fit; nothing was written.
         InputError: the run directory cannot be made, or is not one to go on with.
         TrainingError: NaN loss, out of memory, a full disk; the run directory says so.
+        WorkerLost: another worker is gone; all of them go on from the last state.
         Interrupted: Ctrl-C; a checkpoint is written.
         ParityError: the exported model predicts something else.
     """
     clock, display = Clock(), make_progress(quiet)
-    given: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "deterministic": deterministic}
+    values = (epochs, batch_size, seed, deterministic, strategy)
+    given: dict[str, Any] = dict(zip(COMMAND_SETTINGS, values, strict=True))
     if resume and (run_dir is None or overwrite):
         raise InputError("--resume goes on with the run that --run-dir names; --overwrite begins one anew")
     earlier = find_earlier(Path(run_dir or ""), spec, plan, given) if resume else None
@@ -178,7 +112,10 @@ def train(
     if resume and earlier is None:
         display.note(f"nothing to resume in {run_dir}: the run begins")
     settings = earlier.settings if earlier else train_settings(spec, **given)
+    replicas = make_replicas(settings.strategy, settings.batch_size, run_dir)
     prepared = prepare(spec, plan, settings)
+    if not replicas.chief:
+        return follow(prepared, plan, replicas, RunDir(Path(run_dir or "")), resume)
     hashes = Fingerprints(prepared.data)
     if earlier:
         check_files(earlier, hashes)
@@ -193,7 +130,7 @@ def train(
                 _describe(run, spec, plan, settings, command, summary)
             else:
                 go_on(earlier, command)
-            return _work(_Job(run, plan, prepared, hashes, display, status, mlflow, earlier is not None))
+            return _work(_Job(run, plan, prepared, replicas, hashes, display, status, mlflow, earlier is not None))
         except KbuildError as error:
             status.finish("interrupted" if isinstance(error, Interrupted) else "failed", str(error))
             raise
@@ -221,7 +158,7 @@ def _describe(
         run.write("summary.txt", summary.rstrip("\n") + "\n")
     (run.path / "logs").mkdir(exist_ok=True)
     folder = os.path.relpath(spec.folder.resolve(), run.path.resolve())
-    values = {name: getattr(settings, name) for name in COMMAND_SETTINGS}
+    values = command_settings(settings)
     run.write(MARKER, {"kbuild_run": True, "command": list(command), "data_folder": folder, "settings": values})
 
 
@@ -232,6 +169,7 @@ class _Job:
     run: RunDir
     plan: Plan
     prepared: Prepared
+    replicas: Replicas
     hashes: Fingerprints
     display: Silent
     status: Status
@@ -257,14 +195,15 @@ def _work(job: _Job) -> RunResult:
         run.write(FILE, to_json(data.classes) + "\n")
     status.write("running")
     with CheckProcess() as process:
-        model = build(job.prepared, plan)
+        model = build(job.prepared, plan, job.replicas)
         status.trackers = make_trackers(run, plan, settings, job.mlflow)
         note = describe_environment(run)
         if note:
             display.note(note)
             run.log(note)
-        augment = make_augment(settings.augment, settings.seed)
-        loop = Loop(model, data.train, settings.batch_size, augment, settings.class_weight)
+        with job.replicas.scope():
+            augment = make_augment(settings.augment, settings.seed)
+        loop = Loop(model, data.train, settings.batch_size, augment, settings.class_weight, job.replicas)
         check_monitors(settings, loop, data.validation is not None)
         callbacks = make_callbacks(settings.callbacks, run.path, append=job.resume)
         run.write(DATA, job.hashes.to_dict())
@@ -301,6 +240,9 @@ def _work(job: _Job) -> RunResult:
         status.epochs = progress.epoch
         status.best = {"epoch": progress.best_epoch, trainer.watched: progress.best}
         status.phase = "evaluating"
+        if job.replicas.strategy is not None:  # what follows is one process's work, on a model of one copy
+            model = build_from(model, job.prepared, plan)
+            loop = Loop(model, None, settings.batch_size)
         if settings.recalibrate:
             _recalibrate(run, model, data)
         for split_name, split in data.splits.items():

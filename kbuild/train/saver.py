@@ -16,6 +16,9 @@ from kbuild.model.backend import import_keras
 from kbuild.train.checkpoint import write_state
 from kbuild.train.files import naming_failures
 
+#: The state in a run's `checkpoints/`.
+LAST = Path("last", "state.npz")
+
 #: Checkpoints may take at most this share of the time where nobody asks for more.
 SHARE = 0.03
 
@@ -33,7 +36,7 @@ class Saver:
 
     def __init__(self, folder: Path, model: Any):
         keras: Any = import_keras()
-        self.state, self.best = folder / "last" / "state.npz", folder / "best.keras"
+        self.state, self.best = folder / LAST, folder / "best.keras"
         # The same layers without an optimizer: what is saved while the training goes on is weights alone.
         self._model = keras.Model(model._inputs_struct, model._outputs_struct, name=model.name)
         self._thread = ThreadPoolExecutor(1, "checkpoints")

@@ -10,17 +10,34 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from kbuild.errors import InputError, TrainingError
 from kbuild.model.backend import import_keras, silenced
 from kbuild.spec.strategy import Strategy
 
+#: How often a worker begins again because another one was lost, and the variable in which it counts.
+RESTARTS, COUNTER = 10, "KBUILD_RESTARTS"
+
 #: Where TensorFlow's documentation says that the workers are listed.
 TF_CONFIG = "TF_CONFIG"
+
+
+#: What TensorFlow raises in the workers that are left, by the moment at which one is lost.
+_LOST = (
+    "UnavailableError",
+    "AbortedError",
+    "CancelledError",
+    "DeadlineExceededError",
+    "InternalError",
+    "FailedPreconditionError",
+    "NotFoundError",
+)
 
 
 class WorkerLost(TrainingError):
@@ -91,6 +108,14 @@ class Replicas:
 
         return self.strategy.reduce(tf.distribute.ReduceOp.MEAN, self.strategy.run(part), axis=None)
 
+    def lost(self, error: Any) -> bool:
+        """Whether an error says that another worker does not answer."""
+        if self.workers == 1:
+            return False
+        import tensorflow as tf
+
+        return isinstance(error, tuple(getattr(tf.errors, name) for name in _LOST))
+
     def once(self, call: Callable[[], Any]) -> None:
         """Run something in the context of every replica."""
         if self.strategy is None:
@@ -140,17 +165,24 @@ def check_cluster(strategy: Strategy | None) -> tuple[int, int]:
     return index, len(hosts)
 
 
-def make_replicas(strategy: Strategy | None) -> Replicas:
+def make_replicas(strategy: Strategy | None, batch_size: int, run_dir: str | Path | None) -> Replicas:
     """Set up the devices and, for several workers, the cluster: waits until all of them are there.
 
     TensorFlow takes this only before anything was computed in the process.
 
+    Args:
+        batch_size: of all replicas together.
+        run_dir: the run's directory, as it was asked for.
+
     Raises:
-        InputError: more replicas than GPUs, or TensorFlow has begun to compute.
+        InputError: more replicas than GPUs, a batch that cannot be shared evenly, several workers without a directory
+            for the run, or TensorFlow has begun to compute.
     """
     if strategy is None:
         return ONE
     worker, workers = check_cluster(strategy)
+    if workers > 1 and run_dir is None:
+        raise InputError("the strategy multiworker needs --run-dir: a directory that every worker sees")
     import_keras()
     import tensorflow as tf
 
@@ -163,7 +195,12 @@ def make_replicas(strategy: Strategy | None) -> Replicas:
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"the strategy {strategy.kind} has to be set up first in a process: {reason}") from error
-    return Replicas(made, made.num_replicas_in_sync, worker, workers)
+    count = made.num_replicas_in_sync
+    if batch_size % count:
+        near = max(count, round(batch_size / count) * count)
+        message = f"a batch of {batch_size} rows cannot be shared evenly by {count} replicas"
+        raise InputError(f"{message}; try --batch-size {near}")
+    return Replicas(made, count, worker, workers)
 
 
 def _devices(replicas: int | None) -> list[str]:
@@ -180,3 +217,21 @@ def _devices(replicas: int | None) -> list[str]:
     if count > 1 and len(tf.config.get_logical_device_configuration(cpu) or ()) < count:
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
     return [f"CPU:{number}" for number in range(count)]
+
+
+def start_again(command: Sequence[str], reason: str) -> None:
+    """Replace this process by one that goes on from the last state and waits for all workers; return if it may not.
+
+    A cluster of TensorFlow cannot take a new worker in: every process has to join anew.
+
+    Args:
+        command: the command line; its first word is left out.
+    """
+    count = int(os.environ.get(COUNTER, "0")) + 1
+    if count > RESTARTS:
+        return
+    os.environ[COUNTER] = str(count)
+    print(f"{reason}; waiting for all workers, then on from the last state ({count})", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    words = [word for word in command[1:] if word not in ("--overwrite", "--resume")]
+    os.execv(sys.executable, [sys.executable, "-m", "kbuild", *words, "--resume"])

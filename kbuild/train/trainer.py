@@ -18,10 +18,11 @@ from kbuild.spec.train import CheckpointEvery, TrainSettings
 from kbuild.train import progress as display
 from kbuild.train.checkpoint import Progress, capture, has_state, load_last
 from kbuild.train.data.arrays import Data
+from kbuild.train.failures import Diverged, NonFinite
 from kbuild.train.files import naming_failures
 from kbuild.train.interrupt import Interrupted, StopSignal
-from kbuild.train.loop import Chunks, Diverged, Loop, NonFinite, flat, permutation
-from kbuild.train.saver import Saver
+from kbuild.train.loop import Chunks, Loop, flat, permutation
+from kbuild.train.saver import LAST, Saver
 
 _KEPT = "a checkpoint is written, --resume goes on from it"
 
@@ -57,7 +58,8 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.progress = Progress()
-        self._saver = Saver(self.checkpoints, self.loop.model) if self.checkpoints else None
+        writes = self.checkpoints is not None and self.loop.replicas.chief
+        self._saver = Saver(self.checkpoints, self.loop.model) if self.checkpoints and writes else None
         self._saved_at = time.perf_counter()
         self._list: Any = None
 
@@ -109,11 +111,12 @@ class Trainer:
         return self.progress
 
     def _restore(self) -> None:
-        assert self._saver is not None
-        if not has_state(self._saver.state):
+        assert self.checkpoints is not None
+        state = self.checkpoints / LAST
+        if not has_state(state):
             return
-        self.progress, note = load_last(self._saver.state, self.loop.model, self.callbacks, self.loop.variables)
-        if self.progress.best_weights is not None:
+        self.progress, note = load_last(state, self.loop.model, self.callbacks, self.loop.variables)
+        if self._saver and self.progress.best_weights is not None:
             self._saver.note_best(self.progress.best_weights)
         self.on_resume(self.progress, note)
 
@@ -203,7 +206,8 @@ class Trainer:
             begin = end
 
     def _save_within_the_epoch(self) -> None:
-        if self._saver is None or self.progress.step == self.loop.steps:
+        # With several workers a state belongs to the end of an epoch: within one, the metrics are spread over them.
+        if self._saver is None or self.progress.step == self.loop.steps or self.loop.replicas.workers > 1:
             return
         busy = self._saver.busy  # asking raises what went wrong while writing
         waited = time.perf_counter() - self._saved_at >= 60 * self.checkpoint_every.minutes
@@ -227,8 +231,10 @@ class Trainer:
             self._saver.wait()
 
     def _interrupt(self) -> None:
-        self._save(final=True)
         progress = self.progress
+        if progress.step and self.loop.replicas.workers > 1:
+            raise Interrupted(f"interrupted in epoch {progress.epoch + 1}; --resume goes on from the epoch's beginning")
+        self._save(final=True)
         where = f"in epoch {progress.epoch + 1}, after step {progress.step} of {self.loop.steps}"
         if progress.step == 0:
             where = f"after epoch {progress.epoch} of {self.epochs}"

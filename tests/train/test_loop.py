@@ -11,8 +11,9 @@ import pytest
 from kbuild.errors import TrainingError
 from kbuild.model.backend import import_keras
 from kbuild.train.data.arrays import Split
+from kbuild.train.failures import NonFinite
 from kbuild.train.fused import fuse_adam
-from kbuild.train.loop import Chunks, Loop, NonFinite, flat, permutation
+from kbuild.train.loop import Chunks, Loop, flat, permutation
 
 ROWS, CLASSES, BATCH = 45, 3, 8
 

@@ -16,7 +16,8 @@ from kbuild.model.backend import import_keras
 from kbuild.train.data.arrays import Changed, Picked, Split, changed, is_resident, parts
 from kbuild.train.data.files import FileRows
 from kbuild.train.data.stream import Stream
-from kbuild.train.loop import Chunks, Loop, NonFinite, permutation
+from kbuild.train.failures import NonFinite
+from kbuild.train.loop import Chunks, Loop, permutation
 from tests.train.test_loop import small_model, values
 
 ROWS, CLASSES, BATCH = 45, 3, 8
