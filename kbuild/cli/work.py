@@ -112,7 +112,10 @@ def _own_spec(path: Path, ordering: str | None, set_: list[str] | None, run_dir:
 def evaluate(
     run: options.Run,
     data: Annotated[
-        Path | None, typer.Option(help="An .npz with x_test and y_test (or x and y), instead of the run's data.")
+        Path | None,
+        typer.Option(
+            help="A file or folder of the kind of the run's data, or an .npz with x_test and y_test, instead of them."
+        ),
     ] = None,
     best: options.Best = False,
     quiet: options.Quiet = False,
