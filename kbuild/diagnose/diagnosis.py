@@ -10,8 +10,9 @@ import numpy as np
 
 from kbuild.diagnose.modes import evaluate
 from kbuild.diagnose.predicted import Predicted, predict
-from kbuild.diagnose.statistics import SILENT, Array, Moments, batch_norms, input_moments, measure, recalibrate
+from kbuild.diagnose.statistics import Array, Moments, batch_norms, input_moments, measure, quotients, recalibrate
 from kbuild.errors import InputError
+from kbuild.lint.statistics import converged, starting_share
 from kbuild.lint.view import View
 from kbuild.plan.plan import Plan
 from kbuild.train.data.arrays import Data, Split
@@ -33,6 +34,7 @@ class Norm:
         shift: median over the channels of real variance / moving variance, to set beside Δ.
         mean_shift: mean over the channels of |real mean − moving mean| / moving standard deviation.
         remaining: momentum^steps, the share of their starting values that the moving statistics still hold.
+        converged: whether that is little enough, as the lint says it.
         small_gamma: channels with γ near zero.
         dead: channels whose activation (or, without one, whose input) never varies over the data.
         predicted: what the dropout upstream makes one expect, or None.
@@ -48,6 +50,7 @@ class Norm:
     shift: float
     mean_shift: float
     remaining: float
+    converged: bool
     small_gamma: int
     dead: int
     predicted: Predicted | None
@@ -206,7 +209,8 @@ def _norm(layer: Any, real: Moments, active: Moments | None, view: View, steps: 
         largest=float(ratios.max()) if ratios.size else 1.0,
         shift=float(np.median(quotient)) if ratios.size else 1.0,
         mean_shift=float(np.mean(np.abs(real.mean - mean) / np.sqrt(variance + layer.epsilon))),
-        remaining=float(layer.momentum) ** steps,
+        remaining=starting_share(float(layer.momentum), steps),
+        converged=converged(float(layer.momentum), steps),
         small_gamma=0 if gamma is None else int(np.sum(gamma < NEAR_ZERO * gamma.max())),
         dead=int(np.sum(seen.high <= seen.low)),
         predicted=predict(view, planned),

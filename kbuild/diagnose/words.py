@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
 #: A variance ratio above this is called a shift.
 SHIFTED = 1.1
-#: Moving statistics that hold more of their start than this have not converged: e^-5, as the lint says.
-UNCONVERGED = 0.0067
 
 
 def paragraph(found: Diagnosis) -> str:
@@ -57,7 +55,7 @@ def _explained(norm: Norm) -> str:
 
 
 def _convergence(found: Diagnosis) -> Iterator[str]:
-    late = [norm for norm in found.before if norm.remaining > UNCONVERGED]
+    late = [norm for norm in found.before if not norm.converged]
     if late:
         worst = max(late, key=lambda norm: norm.remaining)
         yield (

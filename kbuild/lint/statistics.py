@@ -61,6 +61,16 @@ train: {data: digits, loss: sparse_categorical_crossentropy, batch_size: 32, epo
 )
 
 
+def starting_share(momentum: float, steps: int) -> float:
+    """How much of their starting values moving statistics hold after so many steps."""
+    return momentum**steps
+
+
+def converged(momentum: float, steps: int) -> bool:
+    """Whether moving statistics have had TIME_CONSTANTS time constants of 1/(1 - momentum) steps."""
+    return steps * (1 - momentum) >= TIME_CONSTANTS * (1 - 1e-9)
+
+
 def _unconverged(view: View) -> Iterator[Found]:
     steps = view.training.steps if view.training else None
     if view.training is None or steps is None:
@@ -68,15 +78,16 @@ def _unconverged(view: View) -> Iterator[Found]:
     by_momentum: dict[float, list[Layer]] = {}
     for layer in view.batch_norms:
         momentum = float(full_config(layer).get("momentum", 0.99))
-        if steps * (1 - momentum) < TIME_CONSTANTS * (1 - 1e-9):
+        if not converged(momentum, steps):
             by_momentum.setdefault(momentum, []).append(layer)
     for momentum, layers in by_momentum.items():
         needed = math.ceil(round(TIME_CONSTANTS / (1 - momentum), 6)) if momentum < 1 else None
         fitting = math.floor((1 - TIME_CONSTANTS / steps) * 100) / 100 if steps > TIME_CONSTANTS else 0
         hint = f"momentum {fitting:g} fits {steps} steps" if fitting > 0 else "train longer"
+        held = f"{starting_share(momentum, steps):.0%}"
         yield Found(
-            f"after {steps} steps the moving statistics of {_some(layers)} still hold {momentum**steps:.0%} of their "
-            f"starting values (momentum {momentum:g}" + (f", {needed} steps needed)" if needed else ")"),
+            f"after {steps} steps the moving statistics of {_some(layers)} still hold {held} of "
+            f"their starting values (momentum {momentum:g}" + (f", {needed} steps needed)" if needed else ")"),
             tuple(layer.name for layer in layers),
             hint,
             view.training.settings.place("epochs"),

@@ -132,6 +132,8 @@ class _Folder:
     def _into(self, norm: PlannedLayer, weight: PlannedLayer, channels: Channels) -> Folding | str:
         if own_activation(weight):
             return f"{weight.name} applies its own {own_activation(weight)}"
+        if weight.config.get("lora_rank"):
+            return f"{weight.name} has LoRA factors beside its kernel"
         shape = weight.output_shape
         if weight.cls == "EinsumDense" and einsum_axis(weight) is None:
             return f"{weight.name} has kernel or bias without the last axis of {weight.config['equation']!r}"
@@ -169,6 +171,8 @@ class _Folder:
             at = reader
 
     def _ahead(self, norm: PlannedLayer, weight: PlannedLayer, channels: Channels) -> Folding | str:
+        if weight.config.get("lora_rank"):
+            return f"{weight.name} has LoRA factors beside its kernel"
         shape = self._given(weight)
         if weight.cls == "EinsumDense":
             return f"{weight.name} is an EinsumDense, whose axes have no fixed meaning"
