@@ -33,7 +33,8 @@ def commuting_orders(first: Plan, second: Plan) -> Finding | None:
         return None
     message = (
         f"{first.order} and {second.order} compute the same function here: "
-        f"{', '.join(moved[:3])}{', ...' if len(moved) > 3 else ''} commute with the activation beside them"
+        f"{', '.join(moved[:3])}{', ...' if len(moved) > 3 else ''} commute{'s' * (len(moved) == 1)} with "
+        f"the activation beside {'it' if len(moved) == 1 else 'them'}"
     )
     return Finding(RULE.id, RULE.level, message, moved[0], tuple(moved), hint="leave one of the two policies out")
 

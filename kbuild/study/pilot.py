@@ -138,9 +138,10 @@ def _power(design: Design, found: Comparison | None, spread: float | None) -> di
 def text(design: Design, said: Forecast) -> str:
     """A dry run for people."""
     way = "more is better" if design.direction == "max" else "less is better"
+    what = "points of policies and grid" if any(arm.overrides for arm in design.arms) else "policies"
     width = max(len(arm.label) for arm in design.arms)
     lines = [
-        f"{design.name}: {len(design.distinct)} policies × {len(design.seeds)} seeds = {said.trials} trials of "
+        f"{design.name}: {len(design.distinct)} {what} × {len(design.seeds)} seeds = {said.trials} trials of "
         f"{said.epochs} epochs, decided by {design.metric} ({way})"
     ]
     for arm in design.arms:
