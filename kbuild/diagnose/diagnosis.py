@@ -10,7 +10,7 @@ import numpy as np
 
 from kbuild.diagnose.modes import evaluate
 from kbuild.diagnose.predicted import Predicted, predict
-from kbuild.diagnose.statistics import Array, Moments, batch_norms, input_moments, measure, quotients, recalibrate
+from kbuild.diagnose.statistics import SILENT, Array, Moments, batch_norms, input_moments, measure, recalibrate
 from kbuild.errors import InputError
 from kbuild.lint.statistics import converged, starting_share
 from kbuild.lint.view import View
