@@ -20,6 +20,7 @@ extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
 myst_heading_anchors = 4
+smartquotes = False  # `--set` is two hyphens
 myst_links_external_new_tab = True
 
 html_theme = "furo"
