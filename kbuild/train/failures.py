@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kbuild.errors import TrainingError
-from kbuild.train.strategy import Replicas, WorkerLost
 
 
 class Diverged(TrainingError):
@@ -27,8 +26,8 @@ class NonFinite(Exception):
 
 
 @contextmanager
-def naming_step_failures(batch_size: int, replicas: Replicas) -> Iterator[None]:
-    """Turn errors of TensorFlow into `OutOfMemory`, `WorkerLost` or a TrainingError with a reason."""
+def naming_step_failures(batch_size: int) -> Iterator[None]:
+    """Turn errors of TensorFlow into `OutOfMemory`, or a TrainingError with a reason."""
     import tensorflow as tf
 
     try:
@@ -36,12 +35,8 @@ def naming_step_failures(batch_size: int, replicas: Replicas) -> Iterator[None]:
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         message = f"out of memory at batch size {batch_size}; try a smaller one (--batch-size)"
         raise OutOfMemory(message) from error
-    except tf.errors.OpError as error:
-        if replicas.lost(error):
-            raise WorkerLost(f"worker {replicas.worker} cannot go on: another worker is gone") from error
-        if isinstance(error, tf.errors.InvalidArgumentError):
-            raise TrainingError(f"TensorFlow refuses a step: {_first_reason(str(error))}") from error
-        raise
+    except tf.errors.InvalidArgumentError as error:
+        raise TrainingError(f"TensorFlow refuses a step: {_first_reason(str(error))}") from error
 
 
 def _first_reason(text: str) -> str:

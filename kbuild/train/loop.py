@@ -134,7 +134,7 @@ class Loop:
             TrainingError: a data file is not what it was.
         """
         tf = self.tf
-        with naming_step_failures(self.batch_size, self.replicas):
+        with naming_step_failures(self.batch_size):
             if isinstance(order, np.ndarray):
                 assert self._train is not None
                 for step, batch in enumerate(
@@ -168,7 +168,7 @@ class Loop:
         run = self._tests[id(split)][1]
         self.model.reset_metrics()
         steps = -(-split.rows // self.batch_size)
-        with naming_step_failures(self.batch_size, self.replicas):
+        with naming_step_failures(self.batch_size):
             for _ in (
                 self._test_resident(run, split, steps) if split.resident else self._test_streamed(run, split, steps)
             ):
@@ -192,10 +192,6 @@ class Loop:
 
     def metrics(self) -> dict[str, float]:
         """What the metrics say now: name → value."""
-        with naming_step_failures(self.batch_size, self.replicas):
-            return self._metrics()
-
-    def _metrics(self) -> dict[str, float]:
         return {name: float(value) for name, value in flat(self.model.get_metrics_result()).items()}
 
     def resident(self, arrays: Named) -> dict[str, Any]:

@@ -115,7 +115,8 @@ def train(
     replicas = make_replicas(settings.strategy, settings.batch_size, run_dir)
     prepared = prepare(spec, plan, settings)
     if not replicas.chief:
-        return follow(prepared, plan, replicas, RunDir(Path(run_dir or "")), resume)
+        with replicas.naming_losses():
+            return follow(prepared, plan, replicas, RunDir(Path(run_dir or "")), resume)
     hashes = Fingerprints(prepared.data)
     if earlier:
         check_files(earlier, hashes)
@@ -130,7 +131,8 @@ def train(
                 _describe(run, spec, plan, settings, command, summary)
             else:
                 go_on(earlier, command)
-            return _work(_Job(run, plan, prepared, replicas, hashes, display, status, mlflow, earlier is not None))
+            with replicas.naming_losses():
+                return _work(_Job(run, plan, prepared, replicas, hashes, display, status, mlflow, earlier is not None))
         except KbuildError as error:
             status.finish("interrupted" if isinstance(error, Interrupted) else "failed", str(error))
             raise

@@ -11,8 +11,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,13 +108,18 @@ class Replicas:
 
         return self.strategy.reduce(tf.distribute.ReduceOp.MEAN, self.strategy.run(part), axis=None)
 
-    def lost(self, error: Any) -> bool:
-        """Whether an error says that another worker does not answer."""
+    @contextmanager
+    def naming_losses(self) -> Iterator[None]:
+        """Turn the errors with which TensorFlow says that another worker does not answer into `WorkerLost`."""
         if self.workers == 1:
-            return False
+            yield
+            return
         import tensorflow as tf
 
-        return isinstance(error, tuple(getattr(tf.errors, name) for name in _LOST))
+        try:
+            yield
+        except tuple(getattr(tf.errors, name) for name in _LOST) as error:
+            raise WorkerLost(f"worker {self.worker} cannot go on: another worker is gone") from error
 
     def once(self, call: Callable[[], Any]) -> None:
         """Run something in the context of every replica."""
