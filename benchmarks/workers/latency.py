@@ -27,7 +27,10 @@ def saved_model(path: str) -> tuple[list[Any], Callable[[Any], Any]]:
 def onnx(path: str) -> tuple[list[Any], Callable[[Any], Any]]:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    # Threads that wait spin for a while, and those of one session would take the cores from the other's call.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     given = session.get_inputs()[0]
     return list(given.shape), lambda x: session.run(None, {given.name: x})
 
