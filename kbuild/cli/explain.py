@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -72,16 +73,18 @@ def _link(head: re.Match[str]) -> str:
 
 def _texts(name: str) -> list[str]:
     """All that has this name; `loss-activation-mismatch` is both a code and a rule."""
-    from kbuild.lint import formats
-    from kbuild.lint.rules import BY_ID
-    from kbuild.policy import BY_NAME
+    from kbuild.lint import formats, rules
+    from kbuild.policy import BY_NAME, OrderError, find
     from kbuild.show import codes, policies
 
     found = [codes.in_full(name)] if name in CODES else []
-    found += [formats.explain(name)] if name in BY_ID else []
-    found += [policies.in_full(BY_NAME[name])] if name in BY_NAME else []
+    with contextlib.suppress(InputError):
+        found.append(formats.explain(rules.rule(name).id))
+    with contextlib.suppress(OrderError):
+        chosen, _ = find(name)
+        found += [policies.in_full(chosen)] if chosen is not None else []
     if not found:
-        hint = suggest(name, (*CODES, *BY_ID, *BY_NAME)) or "`kbuild explain` lists what there is"
+        hint = suggest(name, (*CODES, *rules.BY_ID, *BY_NAME)) or "`kbuild explain` lists what there is"
         raise InputError(f"{name[:60]!r} is no error code, lint rule or policy; {hint}")
     return found
 

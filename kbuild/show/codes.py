@@ -126,6 +126,11 @@ EXPLAINED: Mapping[str, Explained] = {
         bad=_layers("Lambda: {function: 'lambda x: x + 1'}"),
         good=_layers("ops.add: 1.0"),
     ),
+    "plugin": Explained(
+        "Installed packages can add layers, policies, lint rules and sources of data by entry points. One that cannot "
+        "be imported, is not what its group asks for, or takes a name that kbuild has itself is refused where a spec "
+        "uses it, with the package and the reason; everything else goes on working."
+    ),
     "unknown-argument": Explained(
         "Arguments are those of the Keras class, unchanged. One it does not take would raise a TypeError inside Keras; "
         "here you see the line. What belongs to kbuild (`order`, `dropout`, `norm`, `name`) stands beside the layer.",
