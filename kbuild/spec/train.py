@@ -17,6 +17,7 @@ from kbuild.spec.data import DataSettings, read_data
 from kbuild.spec.data_values import word, wrong
 from kbuild.spec.names import meant
 from kbuild.spec.reader import Items, Mapping, Node, Scalar, kind_of
+from kbuild.spec.strategy import Strategy, read_strategy
 
 #: The longest time between two states, in minutes: a month.
 _MINUTES = 43_200
@@ -24,11 +25,11 @@ _MINUTES = 43_200
 #: Values of `precision`: Keras dtype policies that keep the variables in float32.
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
-#: Settings of the `train` section that belong to later versions: refused, never ignored.
 #: What weight decay acts on: not γ, β and biases, or all that is trained.
 DECAYS = ("weights", "all")
 
-LATER_KEYS = ("strategy", "workers", "steps_per_epoch", "sample_weight", "accumulate")
+#: Settings of the `train` section that belong to later versions: refused, never ignored.
+LATER_KEYS = ("steps_per_epoch",)
 
 #: Callbacks that run code of their own or talk to the network.
 _FORBIDDEN_CALLBACKS = {
@@ -83,12 +84,13 @@ class TrainSettings:
         validation: a share of the training data, 0 for none, or data of its own.
         loss: one entry, or one for each output.
         class_weight: class → weight of its examples in the loss.
-        precision: a Keras dtype policy.
         weighted_metrics: metrics that weigh examples as the loss does.
         decay: what an optimizer's weight decay acts on, one of DECAYS.
+        precision: a Keras dtype policy.
         augment: layers applied to the inputs while training only.
         recalibrate: whether the statistics of batch normalization are taken anew from the training data at the end.
         checkpoint_every: states within an epoch, beside those at its end.
+        strategy: the devices or machines that share each batch; None for one device.
     """
 
     data: DataSettings
@@ -96,20 +98,21 @@ class TrainSettings:
     validation: float | DataSettings = 0.1
     optimizer: Chosen = Chosen("Adam")
     metrics: tuple[Chosen, ...] = ()
+    weighted_metrics: tuple[Chosen, ...] = ()
     callbacks: tuple[Chosen, ...] = ()
     epochs: int = 10
-    weighted_metrics: tuple[Chosen, ...] = ()
     batch_size: int = 32
     seed: int = 0
     shuffle: bool = True
     deterministic: bool = False
     recalibrate: bool = False
     checkpoint_every: CheckpointEvery = CheckpointEvery()
+    strategy: Strategy | None = None
     precision: str = "float32"
+    decay: str = "weights"
     augment: tuple[Chosen, ...] = ()
     class_weight: dict[int, float] | None = None
     span: Span | None = None
-    decay: str = "weights"
     spans: dict[str, Span] = field(default_factory=dict)
 
     def place(self, key: str) -> Span | None:
@@ -138,11 +141,11 @@ def read_train(node: Node, problems: list[Problem]) -> TrainSettings | None:
             hint = suggest(name, _KEYS) or f"keys here: {', '.join(_KEYS)}"
             if name in _OF_OPTIMIZERS:
                 hint = f"it belongs to the optimizer: {{Adam: {{{name}: ...}}}}"
+            elif name in _OF_DATA:
+                hint = f"it belongs to the data: `data: {{npz: FILE, {name}: ...}}`"
             problems.append(Problem("unknown-key", f"`train` has no setting {name[:60]!r}", key.span, hint))
     for name, hint in _NEEDED.items():
         if node.key(name) is None and not meant(node, TRAIN_KEYS, (name,)):
-            elif name in _OF_DATA:
-                hint = f"it belongs to the data: `data: {{npz: FILE, {name}: ...}}`"
             problems.append(Problem("missing-key", f"`train` needs `{name}`", node.span, hint))
     if len(problems) > before:
         return None
@@ -287,21 +290,22 @@ _KEYS: dict[str, Callable[[str, Node, list[Problem]], Any]] = {
     "loss": _losses,
     "optimizer": _optimizer,
     "metrics": _metrics,
+    "weighted_metrics": _metrics,
     "callbacks": _callbacks,
     "epochs": _whole(1, 1_000_000),
     "batch_size": _whole(1, 10_000_000),
-    "weighted_metrics": _metrics,
     "seed": _whole(0, 2**31 - 1),
     "shuffle": _flag,
     "deterministic": _flag,
     "recalibrate": _flag,
     "checkpoint_every": _checkpoint_every,
+    "strategy": read_strategy,
     "precision": _precision,
+    "decay": word(*DECAYS).read,
     "augment": _augment,
     "class_weight": _class_weight,
 }
 
-    "decay": word(*DECAYS).read,
 #: Every key of the section.
 TRAIN_KEYS = (*_KEYS, *LATER_KEYS)
 

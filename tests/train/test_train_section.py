@@ -70,7 +70,7 @@ def test_everything_at_once() -> None:
         (GOOD + "validation: 1", "wrong-type", "a share from 0 (none) to below 1", ""),
         (GOOD + "validation: .nan", "wrong-type", "a share from 0", ""),
         (GOOD + "precision: mixed_float61", "wrong-type", "one of float32", "did you mean 'mixed_float16'?"),
-        (GOOD + "strategy: mirrored", "not-yet", "`strategy` is not part of this version", ""),
+        (GOOD + "steps_per_epoch: 9", "not-yet", "`steps_per_epoch` is not part of this version", ""),
         (GOOD + "class_weight: {a: 1}", "wrong-type", "the class 'a' is not a number", ""),
         (GOOD + "class_weight: {1: -1}", "wrong-type", "`class_weight.1` must be a number from 0", ""),
         (GOOD + "class_weight: 2", "wrong-type", "a mapping from class numbers", "for example"),
