@@ -61,6 +61,7 @@ bench: $(STAMP) $(BENCH_VENV)/.tried ## measure speed and write docs/benchmarks.
 	$(RUN) benchmarks $(ARGS)
 
 bench-peers: $(STAMP) $(PEERS_VENV)/.installed ## measure other tools at the same job and write docs/comparison.md
+	$(RUN) benchmarks.peers.facts Keras
 	$(PEERS_VENV)/bin/python benchmarks/peers/facts.py Ludwig MONAI mmcv fastai timm
 	$(RUN) benchmarks.comparison $(ARGS)
 
