@@ -75,7 +75,7 @@ def make_design(path: Path, asked: Asked) -> tuple[Spec, Design, dict[str, Plan]
         InputError: an unknown policy, metric or baseline, or nothing to compare.
         SpecError: the spec does not compile, or not under one of the policies.
     """
-    from kbuild.train.run import train_settings
+    from kbuild.train.prepare import train_settings
 
     spec, own = compile_spec(path, None, asked.settings)
     settings = train_settings(spec, asked.epochs, asked.batch_size)
@@ -167,7 +167,7 @@ def _points(grid: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 
 def _arm(path: Path, asked: Asked, ordering: str | None, point: tuple[str, ...], own: Plan) -> tuple[Arm, Plan]:
-    from kbuild.train.run import train_settings
+    from kbuild.train.prepare import train_settings
 
     label = " ".join([ordering or own.policy or own.order, *(_short(text) for text in point)])
     try:

@@ -227,7 +227,7 @@ def _examples(folder: Folder) -> dict[str, Any]:
     import ray
 
     from kbuild.plan.losses import resolve_losses
-    from kbuild.train.run import train_settings
+    from kbuild.train.prepare import train_settings
 
     design, shelf = folder.design(), Shelf()
     for arm in design.distinct:

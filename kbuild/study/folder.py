@@ -19,7 +19,7 @@ from kbuild.spec.model import Spec
 from kbuild.study.design import Arm, Design
 from kbuild.study.sameness import fingerprint
 from kbuild.train.files import write_json, write_text
-from kbuild.train.run import train_settings
+from kbuild.train.prepare import train_settings
 
 MARKER = "study.yaml"
 

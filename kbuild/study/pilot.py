@@ -21,7 +21,7 @@ from kbuild.study.processes import Processes
 from kbuild.study.progress import Silent, duration
 from kbuild.study.record import Record
 from kbuild.study.words import number
-from kbuild.train.run import train_settings
+from kbuild.train.prepare import train_settings
 
 EPOCHS, SEEDS = 2, 3
 #: Numbers of seeds for which the dry run says what can be detected.

@@ -36,6 +36,7 @@ class Record:
         seconds: of the last attempt.
         per_epoch: seconds of an epoch, the first (which may trace) left out where there are others.
         first: whether the model was traced in it, which takes longer.
+        shift: batch normalization → its variance shift after training, see `kbuild.study.shift.shift_meter`.
     """
 
     trial: str
@@ -51,6 +52,7 @@ class Record:
     seconds: float = 0.0
     per_epoch: float = 0.0
     first: bool = False
+    shift: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:

@@ -23,7 +23,7 @@ from kbuild.study.progress import duration
 from kbuild.study.record import Record, read_records, write_table
 from kbuild.study.words import number, p_text
 from kbuild.train.files import finite, write_json, write_text
-from kbuild.train.run import train_settings
+from kbuild.train.prepare import train_settings
 
 #: A model of more layers than this is drawn as the small example network under its ordering.
 _MOST_LAYERS = 40

@@ -23,11 +23,13 @@ from kbuild.spec.train import TrainSettings
 from kbuild.study.design import Trial
 from kbuild.study.examples import Shelf
 from kbuild.study.record import Record, failed
+from kbuild.study.shift import shift_meter
 from kbuild.train.data.arrays import Data, Named, Split
 from kbuild.train.data.load import split_validation
-from kbuild.train.loop import Diverged, Loop, OutOfMemory
+from kbuild.train.failures import Diverged, OutOfMemory
+from kbuild.train.loop import Loop
 from kbuild.train.objects import make_augment, make_callbacks
-from kbuild.train.run import Prepared, build
+from kbuild.train.prepare import Prepared, build
 from kbuild.train.trainer import Trainer, check_monitors
 
 #: Callbacks that only write files, which a trial does not keep.
@@ -126,6 +128,7 @@ class Session:
             metrics=metrics,
             history=_columns(progress.history),
             per_epoch=_per_epoch(times),
+            shift=self._shift(data.train.x),
         )
 
     def _ready(self, settings: TrainSettings, data: Data) -> Loop:
@@ -136,7 +139,7 @@ class Session:
         if loop is None or loop.rows != data.train.rows:
             loop = RefillableLoop(fresh, data.train, settings.batch_size, augment, settings.class_weight)
             check_monitors(settings, loop, data.validation is not None)
-            self._loop, self._places = loop, data
+            self._loop, self._places, self._shift = loop, data, shift_meter(loop.model)
             self._measures = _values(fresh.metrics_variables)
             return loop
         tf = loop.tf

@@ -27,7 +27,7 @@ from kbuild.study.processes import Processes
 from kbuild.study.progress import duration, make_display
 from kbuild.study.record import Record
 from kbuild.study.report import make_report
-from kbuild.train.run import prepare, train_settings
+from kbuild.train.prepare import prepare, train_settings
 
 #: Name → what makes the executor of a directory and a number of workers (None for as many as there are cores).
 EXECUTORS: dict[str, Callable[[Path, int | None], Executor]] = {"processes": Processes, "ray": Cluster}

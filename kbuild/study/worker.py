@@ -61,7 +61,7 @@ class Runner:
 
     def _session(self, label: str) -> Any:
         from kbuild.study.session import Session
-        from kbuild.train.run import train_settings
+        from kbuild.train.prepare import train_settings
 
         if label not in self._sessions:
             while len(self._sessions) >= _KEPT:
