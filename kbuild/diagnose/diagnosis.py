@@ -10,7 +10,7 @@ import numpy as np
 
 from kbuild.diagnose.modes import evaluate
 from kbuild.diagnose.predicted import Predicted, predict
-from kbuild.diagnose.statistics import SILENT, Array, Moments, batch_norms, input_moments, measure, recalibrate
+from kbuild.diagnose.statistics import Array, Moments, batch_norms, input_moments, measure, quotients, recalibrate
 from kbuild.errors import InputError
 from kbuild.lint.statistics import converged, starting_share
 from kbuild.lint.view import View
@@ -194,8 +194,7 @@ def _activations(plan: Plan) -> dict[str, str]:
 
 def _norm(layer: Any, real: Moments, active: Moments | None, view: View, steps: int) -> Norm:
     mean, variance = (np.asarray(value, "float64") for value in (layer.moving_mean, layer.moving_variance))
-    live = np.minimum(variance, real.variance) > SILENT
-    quotient = real.variance[live] / variance[live]
+    quotient = quotients(layer, real)
     ratios = np.maximum(quotient, 1 / quotient)
     gamma = np.abs(np.asarray(layer.gamma)) if layer.scale else None
     seen = active or real

@@ -7,7 +7,7 @@ M = M_a + M_b + (m_b − m_a)² n_a n_b / (n_a + n_b).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,11 +83,21 @@ def measure(model: Any, taps: Mapping[str, tuple[Any, int]], inputs: Mapping[str
         taps: name → a tensor of the model and its channel axis.
         inputs: input layer → rows.
     """
+    if not taps:
+        return {}
+    import tensorflow as tf
+
+    return pooled(model, tf.function(tapping(model, taps), autograph=False, reduce_retracing=True), taps, inputs)
+
+
+def tapping(model: Any, taps: Mapping[str, tuple[Any, int]]) -> Callable[[Any], list[Any]]:
+    """A function from a batch to the moments of every tap: values per channel, mean, squared deviations, extremes.
+
+    Called as it is, it needs no trace, which is the faster way for a few rows.
+    """
     keras: Any = import_keras()
     import tensorflow as tf
 
-    if not taps:
-        return {}
     inner = keras.Model(model.inputs, [tensor for tensor, _ in taps.values()])
     axes = [axis % len(tensor.shape) for tensor, axis in taps.values()]
 
@@ -96,10 +106,16 @@ def measure(model: Any, taps: Mapping[str, tuple[Any, int]], inputs: Mapping[str
         values = values if isinstance(values, (list, tuple)) else [values]
         return [_moments(tf, tf.cast(value, "float64"), axis) for value, axis in zip(values, axes, strict=True)]
 
-    step = tf.function(run, autograph=False, reduce_retracing=True)
+    return run
+
+
+def pooled(
+    model: Any, step: Callable[[Any], list[Any]], names: Iterable[str], inputs: Mapping[str, Array]
+) -> dict[str, Moments]:
+    """The moments of all rows together, by the names of the taps; `step` is of `tapping`."""
     found: dict[str, Moments] = {}
     for batch in batches(model, inputs):
-        for name, (count, *moments) in zip(taps, step(batch), strict=True):
+        for name, (count, *moments) in zip(names, step(batch), strict=True):
             part = Moments(int(count), *(value.numpy() for value in moments))
             found[name] = found[name].add(part) if name in found else part
     return found
@@ -125,12 +141,24 @@ def batches(model: Any, inputs: Mapping[str, Array], size: int = BATCH) -> Any:
 
 def input_moments(model: Any, norms: Sequence[Any], inputs: Mapping[str, Array]) -> dict[str, Moments]:
     """What each of these normalizations reads."""
-    return measure(model, {norm.name: (norm.input, _axis(norm)) for norm in norms}, inputs)
+    return measure(model, input_taps(norms), inputs)
+
+
+def input_taps(norms: Sequence[Any]) -> dict[str, tuple[Any, int]]:
+    """Normalization → the tensor it reads and its channel axis."""
+    return {norm.name: (norm.input, _axis(norm)) for norm in norms}
 
 
 def _axis(norm: Any) -> int:
     axis = norm.axis
     return int(axis[0] if isinstance(axis, (list, tuple)) else axis)
+
+
+def quotients(norm: Any, real: Moments) -> Array:
+    """Real variance over moving variance, of the channels that carry something."""
+    moving = np.asarray(norm.moving_variance, "float64")
+    live = np.minimum(moving, real.variance) > SILENT
+    return np.asarray(real.variance[live] / moving[live])
 
 
 def recalibrate(model: Any, inputs: Mapping[str, Array]) -> dict[str, Moments]:
