@@ -8,9 +8,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.checkpoints import checkpoints
 from benchmarks.harness import BENCH_PYTHON, ROOT, Figures, Result, in_turn, process, worker
-from benchmarks.report import claim, section, table
 from benchmarks.memory import memory
+from benchmarks.report import claim, section, table
 from benchmarks.studies import study
 
 PLANNED = (10, 100, 1_000, 10_000)
@@ -198,9 +199,9 @@ SECTIONS: dict[str, Callable[[int], str]] = {
     "commands": commands,
     "mlp": mlp,
     "cnn": cnn,
-    "compiling": compiling,
     "checkpoints": checkpoints,
     "memory": memory,
+    "compiling": compiling,
     "exporting": exporting,
     "study": study,
 }

@@ -94,12 +94,13 @@ def test_a_damaged_state_gives_way_to_the_one_before(
 def test_two_damaged_states_are_refused(compiled: Callable[..., Any], run: Path) -> None:
     for name in ("state.npz", PREVIOUS):
         (run / "checkpoints" / "last" / name).write_bytes(b"PK\x03\x04 not a state")
-    (run / "metrics.json").write_text('{"state": "running"}')
+    before = (run / "metrics.json").read_bytes()
     with pytest.raises(
         InputError, match=r"cannot read the checkpoint .*state\.npz.*; cannot read .*previous\.npz"
     ) as caught:
-        train(*compiled(), run_dir=run, resume=True, quiet=True)
+        train(*compiled(), epochs=3, run_dir=run, resume=True, quiet=True)
     assert caught.value.exit_code == 2
+    assert (run / "metrics.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(
