@@ -91,7 +91,10 @@ def mlp(repetitions: int) -> str:
     words = ("--model", "mlp", "--data", data)
     contestants = {
         "kbuild train": _run("kbuild_train", *words),
+        "kbuild, 1 mirrored replica": _run("kbuild_train", *words, "--strategy", "mirrored:1"),
+        "kbuild, 2 mirrored replicas": _run("kbuild_train", *words, "--strategy", "mirrored:2"),
         "Keras `fit` on NumPy arrays": _run("keras_fit", *words),
+        "Keras `fit` on a `tf.data` pipeline": _run("keras_fit", *words, "--tf-data"),
         "bare compiled loop": _run("bare_loop", *words),
     }
     without = ""
@@ -105,7 +108,8 @@ def mlp(repetitions: int) -> str:
     text = (
         "`specs/mnist_mlp.yaml` (784-512-256-10, W-N-A-D, batch 128, Adam) on all of MNIST, four epochs, through the "
         "trainer of `kbuild train` with its checkpoints and history. The bare loop is one `tf.function` that gathers, "
-        f"differentiates and applies for a whole epoch over resident tensors.{without}"
+        "differentiates and applies for a whole epoch over resident tensors. Replicas are copies on the cores of one "
+        f"CPU, where there is nothing to win: they show what sharing a batch costs.{without}"
     )
     return section(title, text, _training(contestants, promised, repetitions))
 
@@ -118,7 +122,9 @@ def cnn(repetitions: int) -> str:
     words = ("--model", "cnn", "--data", data, *CNN)
     contestants = {
         "kbuild train": _run("kbuild_train", *words),
+        "kbuild, 2 mirrored replicas": _run("kbuild_train", *words, "--strategy", "mirrored:2"),
         "Keras `fit` on NumPy arrays": _run("keras_fit", *words),
+        "Keras `fit` on a `tf.data` pipeline": _run("keras_fit", *words, "--tf-data"),
     }
     text = f"`specs/mnist_cnn.yaml` on the first {CNN[1]} images of MNIST, four epochs. Convolutions take all the time."
     return section(title, text, _training(contestants, {"Keras `fit` on NumPy arrays": 1.0}, repetitions))

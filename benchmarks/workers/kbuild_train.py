@@ -15,6 +15,7 @@ from benchmarks.workers.protocol import BATCH, LEARNING_RATE, read_task, report
 from kbuild.plan.pipeline import plan_spec
 from kbuild.resources import spec_path
 from kbuild.spec.load import load_spec
+from kbuild.train.result import RunResult
 from kbuild.train.run import train
 
 
@@ -30,7 +31,9 @@ def main() -> None:
         assert spec.train.batch_size == BATCH
         assert spec.train.optimizer.config["learning_rate"] == LEARNING_RATE
         run_dir = Path(place) / "run"
-        result = train(spec, plan_spec(spec), epochs=task.epochs, seed=task.seed, run_dir=run_dir, quiet=True)
+        given = {"epochs": task.epochs, "seed": task.seed, "strategy": task.strategy}
+        result = train(spec, plan_spec(spec), **given, run_dir=run_dir, quiet=True)
+    assert isinstance(result, RunResult)
     assert result.images_per_second is not None
     report(images_per_second=result.images_per_second, accuracy=result.metrics["test"]["accuracy"])
 

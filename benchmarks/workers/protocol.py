@@ -22,6 +22,8 @@ class Task:
         data: an archive with x_train, y_train, x_test, y_test.
         rows: the first so many training examples are used.
         epochs: epochs in all; the first is not timed.
+        strategy: of kbuild, as `kbuild train --strategy` takes it.
+        tf_data: whether Keras reads a `tf.data` pipeline rather than arrays.
     """
 
     model: str
@@ -29,6 +31,8 @@ class Task:
     rows: int
     epochs: int
     seed: int
+    strategy: str
+    tf_data: bool
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """uint8 images of shape (rows, 28, 28), with a channel axis for the CNN, and integer labels."""
@@ -46,6 +50,8 @@ def read_task() -> Task:
     parser.add_argument("--rows", type=int, default=60_000)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--strategy", default="none")
+    parser.add_argument("--tf-data", action="store_true")
     return Task(**vars(parser.parse_args()))
 
 
