@@ -42,6 +42,7 @@ CODES: dict[str, str] = {
     "version": "a format version this kbuild does not read",
     "unknown-layer": "no Keras layer class of that name",
     "forbidden-layer": "a layer class that runs code held in its config or reads files of its own",
+    "plugin": "a layer, policy or data source that an installed package adds, and that cannot be used",
     "unknown-argument": "an argument the Keras class does not take",
     "unknown-name": "no Keras object (optimizer, loss, initializer, ...) of that name, or one that a spec cannot use",
     "unknown-policy": "neither a policy name nor an order",

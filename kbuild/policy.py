@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kbuild import plugins
 from kbuild.errors import suggest
 
 LETTERS = {
@@ -64,7 +65,7 @@ class OrderError(ValueError):
     Attributes:
         message: what is wrong.
         hint: what to do about it, may be empty.
-        code: `bad-order` or `unknown-policy`.
+        code: `bad-order`, `unknown-policy` or `plugin`.
     """
 
     def __init__(self, message: str, hint: str = "", code: str = "bad-order"):
@@ -272,19 +273,78 @@ BY_NAME: Mapping[str, Policy] = {policy.name: policy for policy in POLICIES}
 DEFAULT_POLICY = "conventional"
 
 
+#: The entry points of policies that installed packages add, each a `Policy`.
+GROUP = "kbuild.policies"
+
+
+def named(text: Any) -> Policy | None:
+    """The policy of that name, kbuild's own or one of an installed package; None where there is none."""
+    if not isinstance(text, str) or text in BY_NAME or looks_like_order(text):
+        return BY_NAME.get(text) if isinstance(text, str) else None
+    loaded = plugins.load(GROUP, text, checked)
+    return loaded.made if loaded is not None else None
+
+
+def every() -> tuple[Policy, ...]:
+    """The policies of this version, then those that installed packages add and that can be used."""
+    loaded = plugins.every(GROUP, checked, BY_NAME)
+    return (*POLICIES, *(one.made for one in loaded if one.made is not None))
+
+
+def checked(plugin: plugins.Plugin, found: Any) -> Policy:
+    """The policy, if a package wrote it down as this module does.
+
+    Raises:
+        Unfit: it did not; says what is wrong first.
+    """
+    if not isinstance(found, Policy) or not isinstance(found.order, Order):
+        raise plugins.Unfit(f"{plugin.value} is no kbuild.policy.Policy with an Order")
+    if found.name != plugin.name or not (found.summary and found.source):
+        raise plugins.Unfit("its name is not that of its entry point, or it has no summary or no source")
+    for key, value in found.defaults.items():
+        if key not in _DEFAULTS or not _DEFAULTS[key](value):
+            raise plugins.Unfit(f"its default {key}: {value!r:.60} is none that a policy can have")
+    return found
+
+
+def _rate(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1
+
+
+def _each(**fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """A mapping with these keys at most."""
+    return lambda value: isinstance(value, dict) and all(key in fits and fits[key](value[key]) for key in value)
+
+
+def _rates(value: Any) -> bool:
+    return _rate(value) or (_each(dense=_rate, conv=_rate)(value) and len(value) == 2)
+
+
+#: Setting → whether a policy may have this default for it.
+_DEFAULTS: Mapping[str, Callable[[Any], bool]] = {
+    "activation": lambda value: isinstance(value, str),
+    "initializer": lambda value: isinstance(value, str),
+    "dropout": _each(rate=_rates, kind=DROPOUT_KINDS.__contains__),
+    "where": _each(norm=WHERE.__contains__, dropout=WHERE.__contains__),
+    "head_dropout": ("before_pooling",).__contains__,
+}
+
+
 def find(text: str) -> tuple[Policy | None, Order]:
     """The policy of that name and its order, or None and the order written.
 
     Raises:
         OrderError: neither; the message says which it looked like and what is near.
     """
-    if text in BY_NAME:
-        return BY_NAME[text], BY_NAME[text].order
+    if policy := named(text):
+        return policy, policy.order
     if looks_like_order(text):
         return None, parse_order(text)
+    if refused := plugins.load(GROUP, text, checked):
+        raise OrderError(refused.complaint, refused.refusal, "plugin")
     if meant := _meant(text):
         raise OrderError(f"{text[:60]!r} is not an order", f"write {meant}")
     if not text.strip("- "):
         raise OrderError("neither a policy's name nor an order: the text is empty", "for example W-N-A-D")
-    hint = suggest(text, BY_NAME) or "`kbuild policies` lists them"
+    hint = suggest(text, (*BY_NAME, *plugins.names(GROUP))) or "`kbuild policies` lists them"
     raise OrderError(f"there is no policy {text[:60]!r}", hint, "unknown-policy")

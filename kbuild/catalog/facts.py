@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from kbuild import plugins
+from kbuild.catalog import custom
 from kbuild.catalog.operations import OPERATIONS
 
 #: Kind of object → section of keras.json, which is also the module below `keras` (schedules: `keras.optimizers`).
@@ -36,6 +38,20 @@ SECTIONS = {
 
 #: Kind of object → the public module that holds its classes.
 MODULES = {kind: f"keras.{section}" for kind, section in SECTIONS.items()} | {"schedule": "keras.optimizers.schedules"}
+
+
+#: Layer classes that a spec cannot use, and why.
+FORBIDDEN: dict[str, str] = {
+    "Lambda": "it runs Python code held in its config",
+    "TFSMLayer": "it runs a SavedModel from a file of its own",
+    "JaxLayer": "it runs a Python function",
+    "FlaxLayer": "it runs a Python module",
+    "TorchModuleWrapper": "it runs a Python module",
+    "Layer": "it is the base of all layers and does nothing",
+    "Wrapper": "it is the base of wrappers and does nothing",
+    "InputLayer": "use `input:` or `inputs:`",
+    "InputSpec": "it is no layer",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +108,18 @@ def names(kind: str) -> tuple[str, ...]:
 
 
 def known_names(kind: str) -> tuple[str, ...]:
-    """Canonical names and aliases of a kind."""
-    return tuple(_aliases(kind))
+    """Canonical names and aliases of a kind; of layers also those that packages register."""
+    return (*_aliases(kind), *(custom_layers() if kind == "layer" else ()))
+
+
+def taken() -> frozenset[str]:
+    """The names that no package's layer can have."""
+    return frozenset((*_aliases("layer"), *FORBIDDEN, *OPERATIONS))
+
+
+def custom_layers() -> tuple[str, ...]:
+    """The names of layers that packages register, whether or not they can be used."""
+    return tuple(name for name in plugins.names(custom.GROUP) if name not in taken())
 
 
 @cache
@@ -112,7 +138,7 @@ def signature(kind: str, name: str) -> Signature | None:
     if canonical is None and kind == "optimizer":
         canonical = next((known for known in names(kind) if known.lower() == name.lower()), None)
     if canonical is None:
-        return _operation(name) if kind == "layer" else None
+        return (_operation(name) or _custom(name)) if kind == "layer" else None
     fact = _data()[SECTIONS[kind]][canonical]
     return Signature(canonical, tuple(fact["aliases"]), tuple(fact["required"]), fact["optional"], fact["keyword"])
 
@@ -120,3 +146,20 @@ def signature(kind: str, name: str) -> Signature | None:
 def _operation(name: str) -> Signature | None:
     """An operation of two, of which one may be a constant: a number alone is the second."""
     return Signature(name, (), (), {"x2": None, "x1": None}, {}) if name in OPERATIONS else None
+
+
+def custom_layer(name: str) -> custom.Custom | None:
+    """The layer that a package registers under a name that is not Keras' own, if it can be used."""
+    return None if name in taken() else custom.find(name)
+
+
+def refused_layer(name: str) -> plugins.Loaded[custom.Custom] | None:
+    """Why a layer cannot be used that a package registers under a name that is not Keras' own."""
+    return None if name in taken() else custom.refusal(name)
+
+
+def _custom(name: str) -> Signature | None:
+    found = custom_layer(name)
+    if found is None:
+        return None
+    return Signature(name, (), found.layer.required, found.layer.optional, custom.KEYWORDS)

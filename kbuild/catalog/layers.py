@@ -21,25 +21,14 @@ from functools import cache
 from typing import Any
 
 from kbuild.catalog import facts, operations, shapes, shapes_spatial, weights, wrappers
+from kbuild.catalog.custom import Custom
 from kbuild.catalog.dims import Call, Shape, ShapeError, Weights
+from kbuild.catalog.facts import FORBIDDEN
 
 __all__ = ["FORBIDDEN", "LayerFacts", "Shape", "ShapeError", "Weights", "complete", "differs", "layer_names", "lookup"]
 
 ShapeRule = Callable[[Call], "Shape | None"]
 WeightRule = Callable[[Call], "Weights | None"]
-
-#: Layer classes that a spec cannot use, and why.
-FORBIDDEN: dict[str, str] = {
-    "Lambda": "it runs Python code held in its config",
-    "TFSMLayer": "it runs a SavedModel from a file of its own",
-    "JaxLayer": "it runs a Python function",
-    "FlaxLayer": "it runs a Python module",
-    "TorchModuleWrapper": "it runs a Python module",
-    "Layer": "it is the base of all layers and does nothing",
-    "Wrapper": "it is the base of wrappers and does nothing",
-    "InputLayer": "use `input:` or `inputs:`",
-    "InputSpec": "it is no layer",
-}
 
 
 @dataclass(frozen=True)
@@ -54,6 +43,8 @@ class LayerFacts:
         least, most: number of inputs; `most` is None where there is no bound.
         kind: "conv" or "dense" for W, else "".
         rank: number of spatial axes of layers named 1D, 2D, 3D, else 0.
+        keras_class: ``module:Class`` of a layer that a package adds; "" for Keras' own, which stand in `keras.layers`.
+        package: that package with its version.
     """
 
     name: str
@@ -66,6 +57,8 @@ class LayerFacts:
     rank: int = 0
     shape_rule: ShapeRule | None = None
     weight_rule: WeightRule | None = None
+    keras_class: str = ""
+    package: str = ""
 
     @property
     def shape(self) -> Callable[[Mapping[str, Any], tuple[Shape, ...]], Shape | None] | None:
@@ -249,6 +242,8 @@ def lookup(name: str) -> LayerFacts | None:
     if signature is None:
         return None
     canonical = signature.name
+    if found := facts.custom_layer(canonical):
+        return _of_package(found)
     # A class newer than this table compiles too, with rules only Keras knows.
     row = dict(_TABLE.get(canonical, _row("other", None, None)))
     row["stem"] = row["stem"] or ("relu" if canonical == "ReLU" else _snake(canonical))
@@ -256,9 +251,28 @@ def lookup(name: str) -> LayerFacts | None:
     return LayerFacts(name=canonical, rank=int(digits[1]) if digits else 0, **row)
 
 
+def _of_package(found: Custom) -> LayerFacts:
+    layer = found.layer
+    digits = re.search(r"([123])D(Transpose)?$", found.name)
+    return LayerFacts(
+        found.name,
+        layer.role,
+        layer.stem or _snake(found.name),
+        layer.reads,
+        layer.least,
+        layer.most,
+        layer.kind,
+        int(digits[1]) if digits else 0,
+        found.shape if layer.shape else None,
+        found.weights if layer.weights else None,
+        layer.keras_class,
+        found.package,
+    )
+
+
 def layer_names() -> tuple[str, ...]:
-    """Canonical names of all layer classes a spec may use."""
-    return facts.names("layer")
+    """Canonical names of all layer classes a spec may use: Keras', and those of packages that can be used."""
+    return (*facts.names("layer"), *(name for name in facts.custom_layers() if lookup(name) is not None))
 
 
 def complete(name: str, args: Mapping[str, Any]) -> dict[str, Any]:

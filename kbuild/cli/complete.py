@@ -24,17 +24,17 @@ def orderings(incomplete: str) -> Offers:
     """The named policies with their orders; behind a first capital letter, the 49 orders."""
     from kbuild import policy
 
-    named = [(one.name, f"{one.order}: {one.summary}") for one in policy.POLICIES]
+    named = [(one.name, f"{one.order}: {one.summary}") for one in policy.every()]
     orders = [(str(order), "") for order in policy.all_orders()] if incomplete[:1].isupper() else []
     return [offer for offer in (*named, *orders) if offer[0].startswith(incomplete)]
 
 
 def rules(incomplete: str) -> Offers:
     """The rules of the lint; behind a comma, the next one."""
-    from kbuild.lint.rules import RULES
+    from kbuild.lint.rules import every
 
     before, comma, begun = incomplete.rpartition(",")
-    return [(f"{before}{comma}{rule.id}", rule.says) for rule in RULES if rule.id.startswith(begun)]
+    return [(f"{before}{comma}{rule.id}", rule.says) for rule in every() if rule.id.startswith(begun)]
 
 
 def explainable(incomplete: str) -> Offers:
@@ -167,6 +167,7 @@ def _known(steps: list[str]) -> Iterator[tuple[str, tuple[bool, str]]]:
     from kbuild.catalog import facts
     from kbuild.spec.parse import TOP_KEYS
     from kbuild.spec.settings import ORDERING_KEYS
+    from kbuild.spec.table import TABLE_KEYS
     from kbuild.spec.train import LATER_KEYS, TRAIN_KEYS
 
     sections: dict[tuple[str, ...], tuple[str, ...]] = {
@@ -174,6 +175,7 @@ def _known(steps: list[str]) -> Iterator[tuple[str, tuple[bool, str]]]:
         ("ordering",): ("policy", "order", *ORDERING_KEYS),
         ("ordering", "dropout"): ("rate", "kind"),
         ("ordering", "where"): ("norm", "dropout"),
+        ("input", "table"): TABLE_KEYS,
         ("train",): tuple(key for key in TRAIN_KEYS if key not in LATER_KEYS),
     }
     for key in sections.get(tuple(steps), ()):

@@ -148,16 +148,17 @@ def policies(
     from kbuild import policy as table
     from kbuild.show import policies as show
 
-    if name is not None and name not in table.BY_NAME:
+    one = table.named(name)
+    if name is not None and one is None:
         try:
             table.find(name)
         except table.OrderError as error:
             raise InputError(str(error)) from None
         raise InputError(f"{name} is an order, which needs no name; `kbuild policies` lists the named ones")
     if json_:
-        chosen = table.POLICIES if name is None else (table.BY_NAME[name],)
+        chosen = table.every() if one is None else (one,)
         print(json.dumps([show.as_dict(policy) for policy in chosen], indent=1))
-    elif name is None:
+    elif one is None:
         show.print_table()
     else:
-        print(show.in_full(table.BY_NAME[name]), end="")
+        print(show.in_full(one), end="")

@@ -79,6 +79,9 @@ def lint(
     if not sources:
         raise InputError("name a spec, a run directory or a saved model; `kbuild lint --help` shows more")
     chosen = rules.chosen(_names(select), _names(ignore))
+    for one in rules.of_packages() if not select else ():
+        if one.made is None:
+            print(f"note: {one.complaint}: {one.refusal}", file=sys.stderr)
     files = list(_linted(sources, ordering, set_ or [], chosen, fix=fix and not diff, diff=diff))
     shown = [_from_level(file, level.value) for file in files]
     if not diff:

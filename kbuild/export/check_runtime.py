@@ -2,8 +2,9 @@
 
 Run as a script, isolated: `python -I check_runtime.py`. It imports NumPy and the one runtime that the file needs
 (Keras, ONNX Runtime, LiteRT), nothing of kbuild. One line of JSON on stdin: `{"runtime", "artifact", "inputs",
-"outputs", "batch_sizes"}`; `inputs` and `outputs` are .npz files: the inputs by name, and where to write
-`<batch size>/<output>`. It answers with one line of JSON on stdout and ends when stdin closes.
+"outputs", "batch_sizes", "classes"}`; `inputs` and `outputs` are .npz files: the inputs by name, and where to write
+`<batch size>/<output>`; `classes` are the layer classes outside Keras that a .keras file needs, as (folder, module,
+name). It answers with one line of JSON on stdout and ends when stdin closes.
 """
 
 import json
@@ -26,7 +27,8 @@ def main() -> None:
         return
     threading.Thread(target=_end_with_parent, daemon=True).start()
     job = json.loads(line)
-    described, predict = RUNTIMES[job["runtime"]](job["artifact"])
+    classes = _imported(job["classes"]) if job["runtime"] == "keras" else {}
+    described, predict = RUNTIMES[job["runtime"]](job["artifact"], classes)
     with np.load(job["inputs"], allow_pickle=False) as archive:
         inputs = {name: archive[name] for name in archive.files}
     predictions: dict[str, Any] = {}
@@ -44,12 +46,26 @@ def main() -> None:
     os.write(answers, (json.dumps(described) + "\n").encode())
 
 
-def _keras(path):
+def _imported(classes):
+    from importlib import import_module
+
+    import keras
+
+    found: dict[str, Any] = {}
+    for folder, module, name in classes:
+        if folder not in sys.path:
+            sys.path.append(folder)  # an isolated Python knows the installation's own folders alone
+        cls = getattr(import_module(module), name)
+        found |= {name: cls, keras.saving.get_registered_name(cls): cls}
+    return found
+
+
+def _keras(path, classes):
     import re
 
     import keras
 
-    model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    model = keras.saving.load_model(path, custom_objects=classes, compile=False, safe_mode=True)
     names = [re.sub(r"\W", "_", tensor.name, flags=re.ASCII) for tensor in model.inputs]
     outputs = [tensor._keras_history.operation.name for tensor in model.outputs]
     described = {
@@ -70,7 +86,7 @@ def _keras(path):
     return described, predict
 
 
-def _onnx(path):
+def _onnx(path, _):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -92,7 +108,7 @@ def _onnx(path):
     return described, lambda batch: dict(zip(outputs, session.run(outputs, batch), strict=True))
 
 
-def _litert(path):
+def _litert(path, _):
     from importlib.metadata import version
 
     import numpy as np

@@ -23,6 +23,7 @@ from kbuild.export.parity import (
 )
 from kbuild.export.saved_model import output_names
 from kbuild.export.source import Subject, open_source
+from kbuild.model.custom import imports
 from kbuild.train.files import naming_failures, write_json
 
 
@@ -142,7 +143,8 @@ def check(
         Figures per output, size in bytes, what loaded it, and `problems`, empty where all is well.
     """
     with CheckProcess("check_process.py" if one.name == "savedmodel" else "check_runtime.py") as process:
-        job = {"saved_model": str(path.resolve()), "artifact": str(path.resolve()), "runtime": one.name}
+        job: dict[str, Any] = {"saved_model": str(path.resolve()), "artifact": str(path.resolve()), "runtime": one.name}
+        job["classes"] = imports(path) if one.name == "keras" else []
         try:
             described, got = predict_elsewhere(process, job, sample)
         except ParityError as error:

@@ -13,7 +13,7 @@ import numpy as np
 from kbuild.errors import InputError
 from kbuild.export.classes import names_of_file
 from kbuild.export.saved_model import output_names
-from kbuild.model.backend import import_keras
+from kbuild.model.custom import load_model
 from kbuild.model.lower import build_model
 from kbuild.plan.plan import Plan
 from kbuild.spec.classes import ClassNames
@@ -131,11 +131,7 @@ def _stable(path: str) -> str:
 
 
 def _saved(path: Path, data: Path | None, needs_plan: bool) -> Subject:
-    keras: Any = import_keras()
-    try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # whatever zipfile, h5py and Keras raise for a damaged file
-        raise InputError(f"cannot load {path}: {str(error)[:300]}") from error
+    model = load_model(path)
     if not getattr(model, "inputs", None):
         raise InputError(f"{path} holds a model without a fixed graph; kbuild exports functional and sequential models")
     plan = None

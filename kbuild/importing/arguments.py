@@ -6,7 +6,7 @@ from typing import Any
 
 from kbuild.catalog import facts
 from kbuild.catalog.arguments import check_argument, object_kind
-from kbuild.catalog.layers import complete, differs, lookup
+from kbuild.catalog.layers import LayerFacts, complete, differs, lookup
 
 #: Keys of a config that are no arguments of a spec.
 _OUTSIDE = ("name", "build_config")
@@ -112,7 +112,7 @@ def _argument(cls: str, name: str, value: Any) -> Any:
 def _nested(value: Any, name: str) -> dict[str, Any]:
     cls = value.get("class_name") if isinstance(value, dict) else None
     layer = lookup(cls) if isinstance(cls, str) else None
-    if layer is None or _custom(value):
+    if layer is None or (_custom(value) and not of_package(layer, value)):
         raise Unreadable(f"its {name} holds {cls}, which is no layer class of Keras")
     config = value.get("config", {})
     if not isinstance(config, dict):
@@ -139,6 +139,11 @@ def _object(kind: str, name: str, value: Any) -> Any:
     if not given and not signature.required:
         return signature.name
     return {"class_name": signature.name, "config": given}
+
+
+def of_package(facts: LayerFacts, value: dict[str, Any]) -> bool:
+    """Whether a serialized layer is of the class that an installed package registers: its name may be another's too."""
+    return bool(facts.keras_class) and value.get("module") == facts.keras_class.partition(":")[0]
 
 
 def _custom(value: Any) -> bool:

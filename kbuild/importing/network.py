@@ -9,7 +9,7 @@ from typing import Any
 from kbuild.catalog.layers import FORBIDDEN, LayerFacts, lookup
 from kbuild.catalog.operations import OPERATIONS
 from kbuild.errors import InputError
-from kbuild.importing.arguments import Unreadable, read_arguments
+from kbuild.importing.arguments import Unreadable, of_package, read_arguments
 from kbuild.importing.serialized import MODELS, ConfigReader, RawLayer
 from kbuild.plan.plan import Shape
 from kbuild.spec.names import NAME
@@ -139,7 +139,7 @@ class _Reader(ConfigReader):
                     self.refused.append(f"{raw.name} is the operation {raw.cls}; a spec holds {known}")
             elif raw.cls in _CODE:
                 self.refused.append(f"{raw.name} ({raw.cls}): {FORBIDDEN[raw.cls]}")
-            elif lookup(raw.cls) is None or _foreign(raw.entry):
+            elif _foreign(lookup(raw.cls), raw.entry):
                 own.setdefault(raw.cls, []).append(raw.name)
         for cls, names in own.items():
             several = f"{len(names)} layers, the first is {names[0]}" if len(names) > 1 else names[0]
@@ -228,8 +228,13 @@ class _Reader(ConfigReader):
         return replace(layer, name=names[layer.name], inputs=tuple(names[source] for source in layer.inputs))
 
 
-def _foreign(entry: dict[str, Any]) -> bool:
+def _foreign(facts: LayerFacts | None, entry: dict[str, Any]) -> bool:
+    """Whether a class is neither Keras' own nor what an installed package registers: its name may be another's too."""
     module, registered = entry.get("module"), entry.get("registered_name")
+    if facts is None:
+        return True
+    if facts.keras_class:
+        return not of_package(facts, entry)
     if isinstance(registered, str) and ">" in registered:
         return True
     return isinstance(module, str) and module not in ("keras.layers", "keras")

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kbuild import plugins
 from kbuild.errors import Source, Span
 from kbuild.lint import suppress
 from kbuild.lint.finding import LEVELS, Finding, Fix, Found, Rule
 from kbuild.lint.fix import Document
-from kbuild.lint.rules import BY_ID, RULES
+from kbuild.lint.rules import BY_ID, GROUP, every, package_of
 from kbuild.lint.training import training_of
 from kbuild.lint.view import View
 from kbuild.plan.plan import Place, Plan
@@ -35,7 +36,7 @@ def lint(
     plan: Plan,
     train: TrainSettings | None = None,
     text: Source | None = None,
-    rules: Sequence[Rule] = RULES,
+    rules: Sequence[Rule] | None = None,
     folder: Path | None = None,
     included: Sequence[Source] = (),
 ) -> tuple[Finding, ...]:
@@ -45,7 +46,7 @@ def lint(
         plan: of a spec, a run or an imported model.
         train: the spec's training settings; rules about batch size, steps, loss and optimizer need them.
         text: the spec's text, for carets, suppressions and fixes.
-        rules: which to run.
+        rules: which to run; all, those of installed packages too, where it is None.
         folder: what paths in `train` are relative to.
         included: texts of files that the spec includes.
 
@@ -62,7 +63,7 @@ def report(
     plan: Plan,
     train: TrainSettings | None = None,
     text: Source | None = None,
-    rules: Sequence[Rule] = RULES,
+    rules: Sequence[Rule] | None = None,
     folder: Path | None = None,
     included: Sequence[Source] = (),
 ) -> Report:
@@ -71,14 +72,26 @@ def report(
     places = _Places(view, text, included)
     found: list[Finding] = []
     hidden: list[Finding] = []
+    rules = every() if rules is None else rules
     for rule in rules:
-        for one in rule.check(view):
-            finding = places.finding(rule, one)
+        for finding in _findings(rule, view, places):
             (hidden if places.suppressed(finding) else found).append(finding)
     if suppress.UNUSED_IGNORE in rules:
-        ran = {rule.id for rule in rules}
-        found += [places.finding(suppress.UNUSED_IGNORE, one) for one in suppress.unused(places.ignores, ran, BY_ID)]
+        ran, known = {rule.id for rule in rules}, (*BY_ID, *(plugins.names(GROUP) if places.ignores else ()))
+        found += [places.finding(suppress.UNUSED_IGNORE, one) for one in suppress.unused(places.ignores, ran, known)]
     return Report(tuple(_ordered(_grouped(found))), tuple(_ordered(_grouped(hidden))))
+
+
+def _findings(rule: Rule, view: View, places: _Places) -> list[Finding]:
+    """What a rule finds; that the rule of a package failed is a finding too, never the end of the others."""
+    try:
+        return [places.finding(rule, one) for one in rule.check(view)]
+    except Exception as error:
+        package = package_of(rule)
+        if not package:
+            raise
+        message = f"the rule failed: {plugins.said(error)}"
+        return [Finding(rule.id, "error", message, hint=f"a fault of the package {package}")]
 
 
 class _Places:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from kbuild.errors import InputError, Problem, SpecError, render
-from kbuild.lint.finding import LEVELS, Finding, Rule
-from kbuild.lint.rules import BY_ID, RULES
+from kbuild.lint.finding import LEVELS, Finding
+from kbuild.lint.rules import BY_ID, every, rule
 
 #: A saved model has no lines to look at: of each rule the text shows this many findings, and counts the rest.
 MOST_OF_A_MODEL = 5
@@ -43,10 +43,10 @@ def as_text(files: Sequence[Linted]) -> str:
             shown[finding.rule] += 1
             if finding.span is not None or shown[finding.rule] <= MOST_OF_A_MODEL:
                 lines.append(_one(file, finding))
-        for rule, count in shown.items():
-            if count > MOST_OF_A_MODEL and any(one.span is None and one.rule == rule for one in file.findings):
+        for id_, count in shown.items():
+            if count > MOST_OF_A_MODEL and any(one.span is None and one.rule == id_ for one in file.findings):
                 more = count - MOST_OF_A_MODEL
-                lines.append(f"{file.path}: ... and {more} more of {rule}; --format json lists them all")
+                lines.append(f"{file.path}: ... and {more} more of {id_}; --format json lists them all")
     return "\n".join([*lines, _count(files)])
 
 
@@ -120,7 +120,7 @@ def as_sarif(files: Sequence[Linted], version: str) -> str:
                 "help": {"text": f"{' '.join(rule.why.split())}\n\nSource: {rule.source}"},
                 "defaultConfiguration": {"level": _sarif_level(rule.level)},
             }
-            for rule in RULES
+            for rule in every()
         ],
     }
     run: dict[str, Any] = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
@@ -147,7 +147,7 @@ def _result(file: Linted, finding: Finding) -> dict[str, Any]:
     location: dict[str, Any] = {"physicalLocation": place}
     if finding.layer is not None:
         location["logicalLocations"] = [{"name": name, "kind": "object"} for name in finding.layers]
-    index = next(number for number, rule in enumerate(RULES) if rule.id == finding.rule)
+    index = next(number for number, rule in enumerate(every()) if rule.id == finding.rule)
     return {
         "ruleId": finding.rule,
         "ruleIndex": index,
@@ -202,16 +202,16 @@ def _escaped(text: str, also: str = "") -> str:
 
 def explain(name: str) -> str:
     """One rule in full."""
-    rule = BY_ID[name]
-    lines = [f"{rule.id} ({rule.level}): {rule.says}", "", rule.why.strip(), "", f"source: {rule.source}"]
-    lines += [f"--fix: {rule.fix}"] if rule.fix else []
-    for title, text in (("found in:", rule.bad), ("not in:", rule.good)):
+    one = rule(name)
+    lines = [f"{one.id} ({one.level}): {one.says}", "", one.why.strip(), "", f"source: {one.source}"]
+    lines += [f"--fix: {one.fix}"] if one.fix else []
+    for title, text in (("found in:", one.bad), ("not in:", one.good)):
         lines += ["", title, *(f"  {line}" for line in text.strip().splitlines())]
     return "\n".join(lines)
 
 
-def explain_all(rules: Iterable[Rule] = RULES) -> str:
-    """Every rule in one line."""
-    rules = tuple(rules)
+def explain_all() -> str:
+    """Every rule in one line, those of installed packages too."""
+    rules = every()
     width = max(len(rule.id) for rule in rules)
     return "\n".join(f"{rule.id:<{width}}  {rule.level:<7}  {rule.says}" for rule in rules)

@@ -1,14 +1,20 @@
-"""Every rule, in one tuple: what `kbuild lint` runs, explains and documents."""
+"""Every rule: this version's in one tuple, and those of installed packages behind them.
+
+The latter are the entry points of the group `kbuild.lint`, each a `kbuild.lint.finding.Rule`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any
 
+from kbuild import plugins
 from kbuild.errors import InputError, suggest
 from kbuild.lint import commuting
 from kbuild.lint.activation import ACTIVATION_RULES
 from kbuild.lint.dropout import DROPOUT_RULES
-from kbuild.lint.finding import Rule
+from kbuild.lint.finding import LEVELS, Rule
 from kbuild.lint.norm import NORM_RULES
 from kbuild.lint.residual import RESIDUAL_RULES
 from kbuild.lint.statistics import STATISTICS_RULES
@@ -27,16 +33,60 @@ RULES: tuple[Rule, ...] = (
 BY_ID: Mapping[str, Rule] = {rule.id: rule for rule in RULES}
 
 
+#: The entry points of rules that installed packages add.
+GROUP = "kbuild.lint"
+
+
+@cache
+def of_packages() -> tuple[plugins.Loaded[Rule], ...]:
+    """The rules that installed packages register, those that cannot be used too."""
+    return plugins.every(GROUP, checked, BY_ID)
+
+
+@cache
+def every() -> tuple[Rule, ...]:
+    """The rules of this version, then those of installed packages that can be used."""
+    return (*RULES, *(one.made for one in of_packages() if one.made is not None))
+
+
+def package_of(rule: Rule) -> str:
+    """The installed package that adds a rule; "" for kbuild's own."""
+    return next((one.plugin.origin for one in of_packages() if one.made is rule), "") if rule not in RULES else ""
+
+
+def checked(plugin: plugins.Plugin, found: Any) -> Rule:
+    """The rule, if a package wrote it down as this folder does.
+
+    Raises:
+        Unfit: it did not; says what is wrong first.
+    """
+    if not isinstance(found, Rule):
+        raise plugins.Unfit(f"{plugin.value} is no kbuild.lint.finding.Rule")
+    texts = (found.id, found.level, found.says, found.why, found.source, found.bad, found.good)
+    if found.id != plugin.name:
+        raise plugins.Unfit(f"it is registered as {plugin.name!r} and its id is {found.id!r}")
+    if found.level not in LEVELS or not callable(found.check):
+        raise plugins.Unfit(f"its level is one of {', '.join(LEVELS)}, and its check is a function")
+    if not all(isinstance(text, str) and text.strip() for text in texts):
+        raise plugins.Unfit("its says, why, source, bad and good are texts, none of them empty")
+    return found
+
+
 def rule(name: str) -> Rule:
     """The rule of that id.
 
     Raises:
-        InputError: there is none; the message names the nearest.
+        InputError: there is none, with the nearest, or the package that adds it is broken, with the reason.
     """
-    if name not in BY_ID:
-        hint = suggest(name, BY_ID) or "`kbuild lint --explain all` lists them"
-        raise InputError(f"there is no rule {name[:60]!r}; {hint}")
-    return BY_ID[name]
+    if name in BY_ID:
+        return BY_ID[name]
+    loaded = plugins.load(GROUP, name, checked)
+    if loaded is not None and loaded.made is not None:
+        return loaded.made
+    if loaded is not None:
+        raise InputError(f"{loaded.complaint}: {loaded.refusal}")
+    hint = suggest(name, (*BY_ID, *plugins.names(GROUP))) or "`kbuild lint --explain all` lists them"
+    raise InputError(f"there is no rule {name[:60]!r}; {hint}")
 
 
 def chosen(select: Iterable[str] = (), ignore: Iterable[str] = ()) -> tuple[Rule, ...]:
@@ -46,4 +96,5 @@ def chosen(select: Iterable[str] = (), ignore: Iterable[str] = ()) -> tuple[Rule
         InputError: an id that no rule has.
     """
     wanted, unwanted = {rule(name).id for name in select}, {rule(name).id for name in ignore}
-    return tuple(one for one in RULES if (not wanted or one.id in wanted) and one.id not in unwanted)
+    pool = RULES if wanted and wanted <= set(BY_ID) else every()
+    return tuple(one for one in pool if (not wanted or one.id in wanted) and one.id not in unwanted)

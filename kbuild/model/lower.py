@@ -11,6 +11,7 @@ from typing import Any
 from kbuild.catalog.layers import lookup
 from kbuild.catalog.operations import OPERATIONS
 from kbuild.errors import InputError, Problem, Source, Span, SpecError
+from kbuild.model import custom
 from kbuild.model.backend import import_keras
 from kbuild.model.verify import verify
 from kbuild.plan.plan import Plan, PlannedLayer
@@ -52,7 +53,7 @@ def build_model(plan: Plan, seed: int = 0) -> Any:
         with seeded(seed, layer.name):
             try:
                 tensors[layer.name] = _call(_make(keras, layer), layer, [tensors[name] for name in layer.inputs])
-            except (ValueError, TypeError, AttributeError, ImportError, NotImplementedError) as error:
+            except custom.refusals(layer.cls) as error:
                 raise SpecError([_refusal(layer, error)]) from error
     model = keras.Model(
         inputs=_one_or_list([tensors[layer.name] for layer in plan.inputs]),
@@ -71,7 +72,7 @@ def _one_or_list(tensors: list[Any]) -> Any:
 def _make(keras: Any, layer: PlannedLayer) -> Any:
     if layer.cls in OPERATIONS:
         return _operation_class(keras, layer.cls)(name=layer.name)
-    cls = getattr(keras.layers, layer.cls, None)
+    cls = custom.class_of(layer.cls) or getattr(keras.layers, layer.cls, None)
     if cls is None:
         raise ImportError(f"Keras {keras.__version__} has no layer class {layer.cls}")
     return cls(**{name: _value(keras, value) for name, value in layer.config.items()}, name=layer.name)
@@ -89,7 +90,8 @@ def _value(keras: Any, value: Any) -> Any:
         if lookup(value["class_name"]) is None:
             return value
         config = {name: _value(keras, item) for name, item in value["config"].items()}
-        return getattr(keras.layers, value["class_name"])(**config)
+        cls = custom.class_of(value["class_name"]) or getattr(keras.layers, value["class_name"])
+        return cls(**config)
     if isinstance(value, list):
         items = [_value(keras, item) for item in value]
         return items if any(isinstance(item, (str, keras.layers.Layer)) for item in items) else tuple(items)
@@ -110,7 +112,9 @@ def _call(made: Any, layer: PlannedLayer, inputs: list[Any]) -> Any:
 def _refusal(layer: PlannedLayer, error: Exception) -> Problem:
     message = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     place = layer.source
-    text = f"Keras refuses {layer.name} ({layer.cls}): {message}"
+    facts = lookup(layer.cls)
+    who = f"the package {facts.package}" if facts is not None and facts.package else "Keras"
+    text = f"{who} refuses {layer.name} ({layer.cls}): {message}"
     if place is None:
         return Problem("shape", text)
     return Problem("shape", text, Span(Source(place.file, ""), place.line, place.column))

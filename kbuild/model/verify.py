@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kbuild.catalog.layers import lookup
 from kbuild.catalog.operations import OPERATIONS
 from kbuild.errors import InternalError
 from kbuild.plan.plan import Plan, PlannedLayer, Shape
@@ -18,7 +19,10 @@ def verify(plan: Plan, model: Any) -> None:
     differences = compare(plan, model)
     if differences:
         listed = "\n  ".join(differences[:20])
-        raise InternalError(f"the model differs from its plan, a bug in kbuild:\n  {listed}")
+        facts = [lookup(layer.cls) for layer in plan.layers]
+        packages = sorted({one.package for one in facts if one is not None and one.package})
+        whose = f"kbuild, or in the rules of {' or '.join(packages)}" if packages else "kbuild"
+        raise InternalError(f"the model differs from its plan, a bug in {whose}:\n  {listed}")
 
 
 def compare(plan: Plan, model: Any) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kbuild.policy import DEFAULT_POLICY, LETTERS, POLICIES, Policy
+from kbuild.policy import DEFAULT_POLICY, LETTERS, Policy, every
 from kbuild.show.table import console, plain_table
 
 #: A network that shows every edge: a first unit, a trunk unit, a residual branch, pooling, a head.
@@ -41,7 +41,7 @@ def as_dict(policy: Policy) -> dict[str, Any]:
 def print_table() -> None:
     """Print all policies, one a row."""
     table = plain_table("policy", "order", "what it does", "source", fixed=("policy", "order"))
-    for policy in POLICIES:
+    for policy in every():
         mark = " (default)" if policy.name == DEFAULT_POLICY else ""
         table.add_row(policy.name, str(policy.order), policy.summary + mark, policy.source)
     console().print(table)

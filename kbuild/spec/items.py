@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from kbuild.catalog import facts
-from kbuild.catalog.layers import layer_names
 from kbuild.errors import Problem, suggest
 from kbuild.spec.model import (
     Beside,
@@ -71,7 +70,7 @@ def _item(entry: Node, problems: Problems) -> Item | None:
     (head, body), rest = (structures or what)[0], [pair for pair in what if pair is not (structures or what)[0]]
     signature = facts.signature("layer", head.value)
     for key, value in rest:
-        if key.value in layer_names() or key.value in STRUCTURES:
+        if key.value in facts.known_names("layer") or key.value in STRUCTURES:
             message = f"one layer per entry; {head.value!r} stands here already"
             problems.append(Problem("unknown-key", message, key.span, "begin a new entry with a dash"))
             continue

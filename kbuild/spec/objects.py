@@ -164,7 +164,9 @@ def unknown_layer(name: str, span: Span, also: tuple[str, ...] = ()) -> Problem:
     """The problem of a name that is no layer class a spec may use; `also` are words that could stand there as well."""
     if name in FORBIDDEN:
         return Problem("forbidden-layer", f"{name} cannot be used in a spec", span, FORBIDDEN[name])
-    hint = suggest(name, (*facts.known_names("layer"), *layer_names(), *also))
+    if refused := facts.refused_layer(name):
+        return Problem("plugin", refused.complaint, span, refused.refusal)
+    hint = suggest(name, (*facts.known_names("layer"), *also))
     before, colon, _ = name.partition(":")
     if colon and lookup(before) is not None:
         hint = f"put a blank behind the colon: {before}: ..."

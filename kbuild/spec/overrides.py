@@ -46,9 +46,10 @@ def _order_only(old: Node | None, new: Node) -> Node:
     rest = (
         tuple(entry for entry in old if entry[0].value not in ("policy", "order")) if isinstance(old, Mapping) else ()
     )
-    key = Scalar("policy" if new.value in policies.BY_NAME else "order", new.span)
-    if not isinstance(new.value, str) or not (new.value in policies.BY_NAME or policies.looks_like_order(new.value)):
+    policy = policies.named(new.value)
+    if policy is None and not (isinstance(new.value, str) and policies.looks_like_order(new.value)):
         return new
+    key = Scalar("policy" if policy else "order", new.span)
     return Mapping(((key, new), *rest), new.span) if rest else new
 
 
@@ -105,7 +106,7 @@ def _widen(node: Node, path: str, step: str) -> Node:
     if not isinstance(node, Scalar) or node.value is None:
         return node
     if path == "ordering":
-        key = "policy" if node.value in policies.BY_NAME else "order"
+        key = "policy" if policies.named(node.value) else "order"
     elif path.split(".")[-1] == "dropout" and step in ("rate", "kind"):
         key = "rate"
     else:

@@ -140,7 +140,7 @@ def _orderings(texts: Iterable[str]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for text in texts:
         if text == "all":
-            found.update(dict.fromkeys(policies.BY_NAME))
+            found.update(dict.fromkeys(one.name for one in policies.every()))
             continue
         try:
             named, order = policies.find(text)

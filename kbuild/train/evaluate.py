@@ -32,7 +32,7 @@ def read_run(path: str | Path) -> Run:
         InputError: it is not a run, or a file of it is missing or damaged.
     """
     from kbuild.spec.load import load_spec
-    from kbuild.train.run import train_settings
+    from kbuild.train.prepare import train_settings
 
     files = open_run(path)
     try:
@@ -112,15 +112,11 @@ def load_keras(path: Path) -> Any:
     Raises:
         InputError: missing or damaged.
     """
-    from kbuild.model.backend import import_keras
+    from kbuild.model.custom import load_model
 
-    keras: Any = import_keras()
     if not path.is_file():
         raise InputError(f"the run has no {path.name}: {path} is missing")
-    try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # whatever zipfile, h5py and Keras raise for a damaged file
-        raise InputError(f"cannot load {path}: {str(error)[:300]}") from error
+    return load_model(path)
 
 
 def load_saved(path: Path) -> Any:

@@ -6,6 +6,8 @@ Nothing of a spec becomes code: names and strings are quoted, classes and argume
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from kbuild.plan.plan import Plan
 from kbuild.show.eject import training as train
@@ -38,11 +40,29 @@ def eject(plan: Plan, training: Training | None = None) -> str:
     else:
         imports = train.imports(training)
         parts += [*train.functions(training, plan), _MAIN]
-    return "\n".join([header(plan), "", *imports, "", "", ""]) + "\n\n".join(parts)
+    ours = write.package_imports(_classes(plan, training))
+    imports += ["", *ours] if ours else []
+    return "\n".join([header(plan, ours), "", *imports, "", "", ""]) + "\n\n".join(parts)
 
 
-def header(plan: Plan) -> str:
-    """The docstring: the model's name, if it is plain text, and its order."""
+def _classes(plan: Plan, training: Training | None) -> set[str]:
+    """The layer classes that the code names, those inside other layers and those that augment too."""
+    found = {layer.cls for layer in plan.layers}
+    found |= {chosen.class_name for chosen in (training.settings.augment if training else ())}
+    pending: list[Any] = [layer.config for layer in plan.layers]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            found |= {value["class_name"]} if isinstance(value.get("class_name"), str) else set()
+            pending += value.values()
+        elif isinstance(value, list):
+            pending += value
+    return found
+
+
+def header(plan: Plan, imported: Sequence[str] = ()) -> str:
+    """The docstring: the model's name, if it is plain text, its order, and what it needs."""
     name = plan.name if re.fullmatch(r"[\w][\w .+-]{0,60}", plan.name, re.ASCII) else "A model"
     order = f"{plan.order} ({plan.policy})" if plan.policy else plan.order
-    return f'"""{name}, in the order {order}.\n\nWritten by `kbuild eject`; it needs nothing but Keras.\n"""'
+    needs = ", ".join(["Keras", *dict.fromkeys(line.split()[1].split(".")[0] for line in imported)])
+    return f'"""{name}, in the order {order}.\n\nWritten by `kbuild eject`; it needs nothing but {needs}.\n"""'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from kbuild.catalog import facts
@@ -165,7 +166,7 @@ class Writer:
             config = statement.config
             args_: list[Item] = [self.value(config[k]) if k in config else next(pending) for k in ("x1", "x2")]
             return Brackets(Brackets("operation", [function, Keyword("name", name)]), args_)
-        made = Brackets(f"layers.{_word(statement.cls)}", [*self._arguments(statement), Keyword("name", name)])
+        made = Brackets(layer_class(statement.cls), [*self._arguments(statement), Keyword("name", name)])
         facts_ = lookup(statement.cls)
         many = facts_ is not None and facts_.reads == "many"
         return Brackets(made, [sequence(sources, "[")] if many else list(sources))
@@ -223,8 +224,8 @@ class Writer:
         signature = facts.signature(kind, name)
         if signature is None:
             raise InternalError(f"{name!r} is no {kind} of Keras")
-        module = "layers" if kind == "layer" else facts.MODULES[kind]
-        return Brackets(f"{module}.{_word(signature.name)}", self._call_arguments(config, signature.required))
+        named = f"{facts.MODULES[kind]}.{_word(signature.name)}" if kind != "layer" else layer_class(signature.name)
+        return Brackets(named, self._call_arguments(config, signature.required))
 
     def number(self, value: Any) -> str:
         """A number, or arithmetic over a parameter or an index."""
@@ -253,6 +254,22 @@ def _variables(values: list[tuple[int, str]], stem: str, taken: set[str]) -> dic
             variable += "_"
         found[value] = variable
     return found
+
+
+def layer_class(name: str) -> str:
+    """How the code names a layer class: those of packages are imported by name."""
+    found = lookup(name)
+    return _word(name) if found is not None and found.keras_class else f"layers.{_word(name)}"
+
+
+def package_imports(classes: Iterable[str]) -> list[str]:
+    """Import lines for the layer classes of packages, sorted."""
+    found = set()
+    for facts_ in map(lookup, classes):
+        if facts_ is not None and facts_.keras_class:
+            module, _, name = facts_.keras_class.partition(":")
+            found.add(f"from {'.'.join(map(_word, module.split('.')))} import {_word(name)}")
+    return sorted(found)
 
 
 def _word(text: str) -> str:
