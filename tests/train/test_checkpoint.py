@@ -11,7 +11,9 @@ import pytest
 
 from kbuild.errors import InputError, TrainingError
 from kbuild.model.backend import import_keras
-from kbuild.train.checkpoint import Progress, load_checkpoint, save_checkpoint
+from kbuild.spec.train import CheckpointEvery
+from kbuild.train import saver
+from kbuild.train.checkpoint import PREVIOUS, Progress, load_checkpoint, read_state, save_checkpoint, write_state
 from kbuild.train.data.arrays import Data, Split
 from kbuild.train.loop import Loop
 from kbuild.train.trainer import Trainer
@@ -169,3 +171,66 @@ def test_a_full_disk_keeps_the_state_before(data: Data, tmp_path: Path, monkeypa
         save_checkpoint(path, model, [], Progress(epoch=2), [])
     assert path.read_bytes() == content
     assert [file.name for file in tmp_path.iterdir()] == ["state.npz"]
+
+
+def written(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """(epoch, step) of every state that is written from now on."""
+    found: list[tuple[int, int]] = []
+
+    def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+        write_state(path, arrays)
+        state, _ = read_state(path)
+        found.append((state["epoch"], state["step"]))
+
+    monkeypatch.setattr(saver, "write_state", write)
+    return found
+
+
+def test_states_within_epochs_as_asked(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Five steps an epoch, a state every three steps counted over all epochs, and one at the end."""
+    monkeypatch.setattr(saver.Saver, "due", lambda self: False)
+    found = written(monkeypatch)
+    loop = Loop(make_model(), data.train, 8)
+    every = CheckpointEvery(3)
+    asked = Trainer(loop, data, callbacks(), 3, seed=4, checkpoints=tmp_path, checkpoint_every=every)
+    asked.run()
+    assert found == [(0, 3), (1, 1), (1, 4), (2, 2), (3, 0), (3, 0)]
+    assert read_state(tmp_path / "last" / PREVIOUS)[0]["epoch"] == 3
+
+
+def test_minutes_within_an_epoch(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saver.Saver, "due", lambda self: False)
+    monkeypatch.setattr(saver.Saver, "busy", False)
+    found = written(monkeypatch)
+    loop = Loop(make_model(), data.train, 8)
+    Trainer(loop, data, [], 1, checkpoints=tmp_path, checkpoint_every=CheckpointEvery(minutes=1e-9)).run()
+    assert found[-1] == (1, 0)
+    assert len(found) > 1 and all(epoch == 0 and 0 < step < 5 for epoch, step in found[:-1])
+
+
+def test_a_state_after_every_epoch_that_takes_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorter ones share a state where it would cost more than its share of the time."""
+    now = [0.0]
+    monkeypatch.setattr(saver.time, "perf_counter", lambda: now[0])
+    keeper = saver.Saver(tmp_path, make_model())
+    keeper._costs["state"] = 0.02
+    now[0] = 1.0
+    assert keeper.due()
+    now[0] = 0.5
+    assert not keeper.due()
+    keeper._costs["state"] = 0.005
+    assert keeper.due()
+    keeper.close()
+
+
+def test_what_fails_in_the_thread_ends_the_training(
+    data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, arrays: object) -> None:
+        raise TrainingError(f"the disk is full: cannot write {path}")
+
+    monkeypatch.setattr(saver, "write_state", full)
+    failing = trainer(data, tmp_path, 50)
+    with pytest.raises(TrainingError, match="the disk is full"):
+        failing.run()
+    assert failing.progress.epoch < 50

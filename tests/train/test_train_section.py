@@ -10,7 +10,7 @@ import pytest
 from kbuild.errors import Problem
 from kbuild.spec.data import DataSettings
 from kbuild.spec.reader import read_text
-from kbuild.spec.train import TrainSettings, read_train
+from kbuild.spec.train import CheckpointEvery, TrainSettings, read_train
 
 GOOD = "data: digits\nloss: mse\n"
 
@@ -71,6 +71,16 @@ def test_everything_at_once() -> None:
         (GOOD + "validation: .nan", "wrong-type", "a share from 0", ""),
         (GOOD + "precision: mixed_float61", "wrong-type", "one of float32", "did you mean 'mixed_float16'?"),
         (GOOD + "steps_per_epoch: 9", "not-yet", "`steps_per_epoch` is not part of this version", ""),
+        (GOOD + "checkpoint_every: 0", "wrong-type", "`checkpoint_every` must be a whole number from 1", ""),
+        (GOOD + "checkpoint_every: [5]", "wrong-type", "must be a number of steps, or {minutes: 5}", ""),
+        (GOOD + "checkpoint_every: {hours: 1}", "wrong-type", "must be a number of steps, or {minutes: 5}", ""),
+        (
+            GOOD + "checkpoint_every: {minutes: 0}",
+            "wrong-type",
+            "`checkpoint_every.minutes` must be a number above 0",
+            "",
+        ),
+        (GOOD + "checkpoint_every: {minutes: .inf}", "wrong-type", "`checkpoint_every.minutes` must be", ""),
         (GOOD + "class_weight: {a: 1}", "wrong-type", "the class 'a' is not a number", ""),
         (GOOD + "class_weight: {1: -1}", "wrong-type", "`class_weight.1` must be a number from 0", ""),
         (GOOD + "class_weight: 2", "wrong-type", "a mapping from class numbers", "for example"),
@@ -104,6 +114,21 @@ def test_problems(text: str, code: str, message: str, hint: str) -> None:
     assert message in problems[0].message
     assert hint in problems[0].message + problems[0].hint
     assert problems[0].span is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "every"),
+    [
+        ("", CheckpointEvery(minutes=5)),
+        ("checkpoint_every: 500", CheckpointEvery(500)),
+        ("checkpoint_every: {minutes: 0.5}", CheckpointEvery(minutes=0.5)),
+    ],
+)
+def test_checkpoint_every(text: str, every: CheckpointEvery) -> None:
+    settings, problems = read(GOOD + text)
+    assert not problems
+    assert settings is not None
+    assert settings.checkpoint_every == every
 
 
 def test_all_problems_are_reported() -> None:
