@@ -6,7 +6,7 @@ Everything is made from what is on disk (`study.yaml`, `resolved.yaml`, `trials/
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import Any
 
@@ -21,6 +21,7 @@ from kbuild.study.figures import INK, draw_figures
 from kbuild.study.folder import Folder
 from kbuild.study.progress import duration
 from kbuild.study.record import Record, read_records, write_table
+from kbuild.study.shift import SAYS, shift_rows, shifts
 from kbuild.study.words import number, p_text
 from kbuild.train.files import finite, write_json, write_text
 from kbuild.train.prepare import train_settings
@@ -63,19 +64,20 @@ def make_report(folder: Folder) -> Analysis:
     write_table(folder.path, design, records)
     pages = [_page(folder, design, arm) for arm in design.distinct]
     figures = draw_figures(result, records, folder.path / "figures")
-    write_json(folder.path / "results.json", _data(folder, result, pages))
+    write_json(folder.path / "results.json", _data(folder, result, records, pages))
     write_text(folder.path / "report.md", markdown(folder, result, records, pages))
     write_text(folder.path / "report.html", _html(folder, result, records, pages, figures))
     return result
 
 
-def _data(folder: Folder, result: Analysis, pages: list[ArmPage]) -> dict[str, Any]:
+def _data(folder: Folder, result: Analysis, records: dict[str, Record], pages: list[ArmPage]) -> dict[str, Any]:
     """`results.json`: no times, no paths, the same bytes for the same trials."""
     data = {"kbuild": __version__, "versions": _versions(folder), **result.to_dict()}
     data["lint"] = {
         page.arm.label: [dict(zip(("rule", "level", "message"), one, strict=True)) for one in page.findings]
         for page in pages
     }
+    data["shift"] = {label: asdict(one) for label, one in shifts(result.design, records.values()).items()}
     return dict(finite(data))
 
 
@@ -206,6 +208,9 @@ def markdown(folder: Folder, result: Analysis, records: dict[str, Record], pages
     lines += [f"* note: {note}" for note in design.notes]
     failures = [record for record in records.values() if not record.finished]
     lines += [f"* failed: {one.arm}, seed {one.seed}: {one.state}, {one.reason}" for one in failures]
+    if shifted := shifts(design, records.values()):
+        head, rows = shift_rows(shifted)
+        lines += ["", "## Variance shift", "", SAYS, "", row(head), row(["---"] * len(head)), *map(row, rows)]
     found = [(page.arm.label, one) for page in pages for one in page.findings if one[1] != "info"]
     lines += ["", "## Lint", "", *(f"* {label}: {one[0]}: {one[2]}" for label, one in found)] if found else []
     lines += ["", "## How to reproduce", "", "```sh", *reproduce(folder, design), "```", ""]
@@ -222,12 +227,15 @@ def _html(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
     head, rows = table_rows(result)
+    shifted = shifts(result.design, records.values())
     return environment.from_string(text).render(
         result=result,
         design=result.design,
         head=head,
         tables=(range(_AGAINST), (0, *range(_AGAINST, len(head)))),
         rows=rows,
+        shift=shift_rows(shifted) if shifted else None,
+        shift_says=SAYS,
         pages=pages,
         failures=[record for record in records.values() if not record.finished],
         facts=facts(folder, result, records),

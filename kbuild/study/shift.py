@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from kbuild.study.design import Design
     from kbuild.study.record import Record
 
+#: What the table of a report means.
+SAYS = (
+    "How far the variance that batch normalization meets at inference is from the one it learned in training: "
+    "max(real/moving, moving/real), the median over channels, seeds and, in the first column, layers (Li et al. 2019). "
+    "1 is no shift; real/moving below 1 is what dropout in front of a normalization does, and moving averages that "
+    "still lag behind the weights shift too."
+)
 #: Training examples a trial measures over, spread evenly.
 ROWS = 512
 
@@ -78,6 +85,16 @@ def shifts(design: Design, records: Iterable[Record]) -> dict[str, Shift]:
         if record.finished and record.shift:
             measured.setdefault(record.arm, []).append(record.shift)
     return {arm.label: _summary(measured[arm.label]) for arm in design.distinct if arm.label in measured}
+
+
+def shift_rows(found: Mapping[str, Shift]) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of a table: one row per arm."""
+    head = ["policy", "ratio", "largest", "in layer", "real/moving there", "batch normalizations", "trials"]
+    rows = []
+    for label, one in found.items():
+        figures = [f"{one.ratio:.3f}", f"{one.largest:.3f}", one.where, f"{one.real_over_moving:.3f}"]
+        rows.append([label, *figures, str(one.norms), str(one.seeds)])
+    return head, rows
 
 
 def _summary(trials: list[dict[str, dict[str, float]]]) -> Shift:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -125,3 +126,32 @@ def test_an_unfinished_study_is_reported_as_far_as_it_is(finished):
         (folder.path / "trials" / f"{name}.json").unlink()
     with pytest.raises(InputError, match="no finished trial"):
         make_report(folder)
+
+
+def test_the_variance_shift_of_every_arm_that_has_one(finished):
+    folder, design = finished
+    make_report(folder)
+    for name in ("report.html", "report.md"):  # trials that measured none: nothing is said of it
+        assert "Variance shift" not in (folder.path / name).read_text(encoding="utf-8")
+    for record in read_records(folder.path, design).values():
+        if record.arm != "W-A":
+            far = 2.0 + record.seed / 100 if record.arm == "W-A-D-N" else 1.25
+            shift = {
+                "one_bn": {"ratio": 1.0, "real_over_moving": 1.0},
+                "two_bn": {"ratio": far, "real_over_moving": 1 / far},
+            }
+            write_record(folder.path, replace(record, shift=shift))
+    make_report(folder)
+    said = json.loads((folder.path / "results.json").read_text())["shift"]
+    assert list(said) == ["W-N-A-D", "W-A-D-N"]
+    assert said["W-A-D-N"]["where"] == "two_bn" and said["W-A-D-N"]["largest"] == pytest.approx(2.035)
+    rows = re.findall(
+        r"^\| (W\S+) \| (\S+) \| (\S+) \| two_bn \| (\S+) \| 2 \| 8 \|$", _text(folder, "report.md"), re.M
+    )
+    assert rows == [("W-N-A-D", "1.125", "1.250", "0.800"), ("W-A-D-N", "1.500", "2.035", "0.491")]
+    page = _text(folder, "report.html")
+    assert Page(page).open == [] and "<td>2.035</td><td>two_bn</td>" in page
+
+
+def _text(folder, name):
+    return (folder.path / name).read_text(encoding="utf-8")
