@@ -25,16 +25,26 @@ def class_of(name: str) -> Any:
     found = lookup(name)
     if found is None or not found.keras_class:
         return None
-    keras: Any = import_keras()
-    module, _, attribute = found.keras_class.partition(":")
     try:
-        cls = getattr(import_module(module), attribute)
+        return imported(found.keras_class)
+    except plugins.Unfit as error:
+        raise InputError(f"the layer {name!r} of the package {found.package} cannot be used: {error}") from error
+
+
+def imported(keras_class: str) -> Any:
+    """The Keras class at ``module:Class``.
+
+    Raises:
+        Unfit: it cannot be imported, or is no layer class; says why.
+    """
+    keras: Any = import_keras()
+    module, _, name = keras_class.partition(":")
+    try:
+        cls = getattr(import_module(module), name)
     except (Exception, SystemExit) as error:
-        why = f"{found.keras_class} cannot be loaded: {plugins.said(error)}"
-        raise InputError(f"the layer {name!r} of the package {found.package} cannot be used: {why}") from error
+        raise plugins.Unfit(f"{keras_class} cannot be loaded: {plugins.said(error)}") from error
     if not (isinstance(cls, type) and issubclass(cls, keras.layers.Layer) and cls.__name__ == name):
-        why = f"{found.keras_class} is no layer class of that name"
-        raise InputError(f"the layer {name!r} of the package {found.package} cannot be used: {why}")
+        raise plugins.Unfit(f"{keras_class} is no layer class of that name")
     return cls
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kbuild.errors import Problem, Span, suggest
+from kbuild.spec import custom_data
 from kbuild.spec.classes import ClassNames, read_classes
 from kbuild.spec.data_values import ARRAYS, NOTHING, Value, named_texts, sizes, text, texts, word, wrong
 from kbuild.spec.features import FEATURES
@@ -66,12 +67,22 @@ LATER_KINDS = ("csv", "parquet")
 SUFFIXES = {".npz": "npz", ".tfrecord": "tfrecord"}
 
 
+def kind_named(name: str) -> DataKind | None:
+    """The kind of data of that name, kbuild's own or one of an installed package; None where there is none."""
+    if name in DATA_KINDS:
+        return DATA_KINDS[name]
+    found = custom_data.find(name)
+    if found is None:
+        return None
+    return DataKind(found.data.source, dict(found.data.options), found.data.needs, found.data.example)
+
+
 @dataclass(frozen=True)
 class DataSettings:
     """Where examples come from.
 
     Attributes:
-        kind: a key of DATA_KINDS.
+        kind: a key of DATA_KINDS, or the name of a package's kind.
         source: the value of the kind's own key: a path, a name, or what its `Value` reads.
         options: option → its value, as its `Value` reads it.
         span: the place of the value in the spec; None where a command line names the data.
@@ -100,9 +111,10 @@ def read_data(name: str, node: Node, problems: list[Problem]) -> DataSettings | 
         wrong(name, "`digits` or a mapping such as {npz: FILE}", node, problems)
         return None
     kinds = [key for key, _ in node if key.value in DATA_KINDS or key.value in LATER_KINDS]
+    kinds = kinds or [key for key, _ in node if key.value in custom_data.names()]
     if len(kinds) != 1:
         first = node.entries[0][0] if node.entries else None
-        hint = suggest(first.value, DATA_KINDS) if first and not kinds else ""
+        hint = suggest(first.value, (*DATA_KINDS, *custom_data.names())) if first and not kinds else ""
         said = "two kinds of data" if kinds else "no kind of data"
         message = f"`{name}` names {said}; it takes one of {', '.join(DATA_KINDS)}"
         span = kinds[1].span if kinds else first.span if first else node.span
@@ -127,6 +139,8 @@ def _named_data(name: str, node: Scalar, problems: list[Problem]) -> DataSetting
         hint = f"write {{{kind}: {value}}}"
     elif isinstance(value, str) and value in KERAS_SETS:
         hint = f"write {{keras: {value}}}"
+    elif isinstance(value, str) and (custom := custom_data.find(value)):
+        hint = f"write {custom.data.example}"
     else:
         hint = suggest(value, ["digits"]) if isinstance(value, str) else ""
     wrong(name, "`digits` or a mapping such as {npz: FILE}", node, problems, hint)
@@ -134,7 +148,12 @@ def _named_data(name: str, node: Scalar, problems: list[Problem]) -> DataSetting
 
 
 def _data_options(name: str, kind: str, node: Mapping, problems: list[Problem]) -> DataSettings | None:
-    before, known = len(problems), DATA_KINDS[kind]
+    before, known = len(problems), kind_named(kind)
+    if known is None:
+        if refused := custom_data.refusal(kind):
+            span = node.key(kind).span  # type: ignore[union-attr]
+            problems.append(Problem("plugin", refused.complaint, span, refused.refusal))
+        return None
     source: Any = None
     options: dict[str, Any] = {}
     classes: ClassNames = {}

@@ -6,11 +6,12 @@ import importlib.metadata
 import os
 import platform
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from kbuild import __version__
 from kbuild.errors import KbuildError
+from kbuild.train.installed import Installed, installed
 
 #: Packages that kbuild needs.
 REQUIRED = ("tensorflow", "keras", "numpy", "PyYAML", "typer", "rich", "simpleeval")
@@ -30,18 +31,20 @@ EXTRAS = {
 
 @dataclass(frozen=True)
 class Report:
-    """Versions by package (None where missing), the same per extra, devices, and what failed."""
+    """Versions by package (None where missing), the same per extra, devices, what packages add, and what failed."""
 
     versions: dict[str, str | None]
     extras: dict[str, dict[str, str | None]]
     devices: tuple[str, ...]
     failures: tuple[str, ...]
+    plugins: tuple[Installed, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "versions": self.versions,
             "extras": self.extras,
             "devices": list(self.devices),
+            "plugins": [asdict(one) for one in self.plugins],
             "failures": list(self.failures),
         }
 
@@ -50,7 +53,9 @@ class Report:
         lines = [f"{name:<12} {version or 'MISSING'}" for name, version in self.versions.items()]
         lines.append(f"{'devices':<12} {', '.join(self.devices) or 'none'}")
         lines.append(f"{'cores':<12} {os.cpu_count()}")
-        lines += ["extras", *(f"  {name:<12} {_extra(name, packages)}" for name, packages in self.extras.items()), ""]
+        lines += ["extras", *(f"  {name:<12} {_extra(name, packages)}" for name, packages in self.extras.items())]
+        lines += ["plugins", *(f"  {one.text()}" for one in self.plugins)] if self.plugins else []
+        lines.append("")
         lines += [f"FAILED: {failure}" for failure in self.failures] or ["everything kbuild needs works"]
         return "\n".join(lines) + "\n"
 
@@ -86,7 +91,7 @@ def examine() -> Report:
         failures.append(str(error))
     except Exception as error:
         failures.append(f"one training step failed: {type(error).__name__}: {error}")
-    return Report(versions, extras, devices, tuple(failures))
+    return Report(versions, extras, devices, tuple(failures), installed())
 
 
 def _devices() -> tuple[str, ...]:

@@ -1,4 +1,7 @@
-"""Which function reads which kind of data. One literal table; a function's module is imported when it is needed."""
+"""Which function reads which kind of data: one table, and behind it the kinds of installed packages.
+
+A function's module is imported when it is needed.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from kbuild.spec import custom_data
 from kbuild.spec.classes import ClassNames
-from kbuild.spec.data import DATA_KINDS, SUFFIXES, DataSettings
+from kbuild.spec.data import DATA_KINDS, SUFFIXES, DataSettings, kind_named
+from kbuild.train.data import custom
 from kbuild.train.data.arrays import Raw
 
 
@@ -51,7 +56,7 @@ def read_source(data: DataSettings, folder: Path) -> Raw:
     Raises:
         SpecError: all that is wrong with the source, with file and row.
     """
-    return _call(SOURCES[data.kind].read, data, folder)
+    return _call(_source(data.kind).read, data, folder)
 
 
 def read_examples(data: DataSettings, folder: Path, classes: ClassNames) -> Raw:
@@ -61,7 +66,7 @@ def read_examples(data: DataSettings, folder: Path, classes: ClassNames) -> Raw:
         classes: of the training data, by output or "" for the only one: labels that are names get the same numbers.
     """
     data = data if data.classes else replace(data, classes=dict(classes))
-    source = SOURCES[data.kind]
+    source = _source(data.kind)
     if source.single:
         return _call(source.single, data, folder)
     raw = read_source(data, folder)
@@ -74,7 +79,8 @@ def read_examples(data: DataSettings, folder: Path, classes: ClassNames) -> Raw:
 
 def like(data: DataSettings, own: DataSettings) -> DataSettings:
     """Validation data with the options of the training data, where they are of a kind that needs some and have none."""
-    if data.options or data.kind != own.kind or not DATA_KINDS[data.kind].needs:
+    kind = kind_named(data.kind)
+    if data.options or data.kind != own.kind or kind is None or not kind.needs:
         return data
     return replace(data, options=_of_one_set(own))
 
@@ -86,7 +92,8 @@ def data_at(path: Path, own: DataSettings) -> DataSettings:
     say how to read one set hold for data of the same kind.
     """
     kind = SUFFIXES.get(path.suffix.lower(), own.kind) if not path.is_dir() else own.kind
-    if not DATA_KINDS[kind].options:
+    found = custom_data.find(kind) if kind not in DATA_KINDS else None
+    if not (found.data.path if found is not None else DATA_KINDS[kind].options):
         kind = "npz"
     return DataSettings(kind, str(path.resolve()), _of_one_set(own) if kind == own.kind else {})
 
@@ -95,7 +102,18 @@ def _of_one_set(data: DataSettings) -> dict[str, Any]:
     return {option: value for option, value in data.options.items() if not option.endswith("test")}
 
 
+def _source(kind: str) -> Source:
+    """The row of a kind; a kind of a package has none in the table, and the spec has checked that there is one."""
+    if kind in SOURCES:
+        return SOURCES[kind]
+    found = custom_data.find(kind)
+    assert found is not None
+    return Source(found.data.read, found.data.single)
+
+
 def _call(address: str, data: DataSettings, folder: Path) -> Raw:
+    if data.kind not in SOURCES:
+        return custom.read(address, data, folder)
     module, _, function = address.partition(":")
     found: Raw = getattr(import_module(module), function)(data, folder)
     return found
