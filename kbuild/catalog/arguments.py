@@ -232,6 +232,9 @@ def checker_of(cls: str, name: str, kind: str = "layer") -> Checker | None:
     default = defaults.get(name)
     layer = lookup(cls) if kind == "layer" else None
     rank = layer.rank if layer else 0
+    custom = facts.custom_layer(cls) if layer and layer.keras_class else None
+    if custom is not None and name in custom.layer.checks:
+        return custom.layer.checks[name]
     if (cls, name) in EXCEPTIONS:
         return EXCEPTIONS[cls, name]
     if layer and name in ("padding", "cropping") and layer.role == "padding":

@@ -73,28 +73,36 @@ def _link(head: re.Match[str]) -> str:
 
 def _texts(name: str) -> list[str]:
     """All that has this name; `loss-activation-mismatch` is both a code and a rule."""
+    from kbuild import plugins, policy
     from kbuild.lint import formats, rules
-    from kbuild.policy import BY_NAME, OrderError, find
     from kbuild.show import codes, policies
 
     found = [codes.in_full(name)] if name in CODES else []
     with contextlib.suppress(InputError):
         found.append(formats.explain(rules.rule(name).id))
-    with contextlib.suppress(OrderError):
-        chosen, _ = find(name)
+    with contextlib.suppress(policy.OrderError):
+        chosen, _ = policy.find(name)
         found += [policies.in_full(chosen)] if chosen is not None else []
     if not found:
-        hint = suggest(name, (*CODES, *rules.BY_ID, *BY_NAME)) or "`kbuild explain` lists what there is"
+        for loaded in (
+            plugins.load(rules.GROUP, name, rules.checked),
+            plugins.load(policy.GROUP, name, policy.checked),
+        ):
+            if loaded is not None:
+                raise InputError(f"{loaded.complaint}: {loaded.refusal}")
+        named = (*plugins.names(rules.GROUP), *plugins.names(policy.GROUP))
+        hint = suggest(name, (*CODES, *rules.BY_ID, *policy.BY_NAME, *named)) or "`kbuild explain` lists what there is"
         raise InputError(f"{name[:60]!r} is no error code, lint rule or policy; {hint}")
     return found
 
 
 def _listed() -> Iterator[str]:
     from kbuild.lint import formats
-    from kbuild.policy import POLICIES
+    from kbuild.policy import every
 
     width = max(map(len, CODES))
     yield "\n".join(["error codes", *(f"  {code:<{width}}  {says}" for code, says in CODES.items())])
     yield "\n".join(["lint rules", *(f"  {line}" for line in formats.explain_all().splitlines())])
-    width = max(len(one.name) for one in POLICIES)
-    yield "\n".join(["policies", *(f"  {one.name:<{width}}  {one.order!s:<7}  {one.summary}" for one in POLICIES)])
+    named = every()
+    width = max(len(one.name) for one in named)
+    yield "\n".join(["policies", *(f"  {one.name:<{width}}  {one.order!s:<7}  {one.summary}" for one in named)])

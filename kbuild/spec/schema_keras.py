@@ -30,7 +30,10 @@ def _docs() -> dict[str, Any]:
 
 
 def says(kind: str, name: str) -> str:
-    """What Keras' documentation says of a class in a sentence, and where it says more."""
+    """What Keras' documentation says of a class in a sentence, and where it says more; a package's own words."""
+    custom = facts.custom_layer(name) if kind == "layer" else None
+    if custom is not None:
+        return f"{custom.layer.says}\n\n{custom.package}".strip()
     text = _docs().get(kind, {}).get(name, {}).get("says", "")
     module = facts.MODULES[kind].removeprefix("keras.").replace(".", "/")
     link = _LINK.format(module=module, name=name) if not name.startswith("ops.") else ""
