@@ -34,7 +34,7 @@ def main() -> None:
     predictions: dict[str, Any] = {}
     for size in job["batch_sizes"]:
         batch = {
-            name: inputs[name][:size].astype(dtype)
+            name: inputs[name][:size] if dtype == "string" else inputs[name][:size].astype(dtype)
             for name, (_, dtype) in described["inputs"].items()
             if name in inputs
         }
@@ -60,6 +60,12 @@ def _imported(classes):
     return found
 
 
+def _tensors(arrays):
+    import tensorflow as tf
+
+    return [tf.constant(array) for array in arrays]
+
+
 def _keras(path, classes):
     import re
 
@@ -76,6 +82,8 @@ def _keras(path, classes):
 
     def predict(batch):
         given = [batch[name] for name in names]
+        if any(values.dtype.kind == "U" for values in given):  # Keras takes texts as tensors alone, and all or none
+            given = _tensors(given)
         results = model(given[0] if len(given) == 1 else given, training=False)
         results = results if isinstance(results, (list, tuple)) else [results]
         return {

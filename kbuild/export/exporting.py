@@ -10,7 +10,7 @@ from typing import Any
 
 from kbuild.errors import InputError, ParityError, suggest
 from kbuild.export.classes import class_problems
-from kbuild.export.formats import FORMATS, QUANTIZATIONS, Format, Request, check_installed
+from kbuild.export.formats import FORMATS, QUANTIZATIONS, Format, Request, check_installed, check_layers
 from kbuild.export.parity import (
     TOLERANCES,
     CheckProcess,
@@ -99,6 +99,7 @@ def export(
         raise InputError("--quantize is for LiteRT models: add litert to --to")
     check_installed(formats)
     subject = open_source(Path(source), Path(data) if data else None, plan=fold)
+    check_layers(formats, subject.model)
     folder = Path(output) if output else subject.folder
     with naming_failures(folder):
         folder.mkdir(parents=True, exist_ok=True)

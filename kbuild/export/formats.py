@@ -98,6 +98,25 @@ def check_installed(formats: list[Format]) -> None:
         raise InputError("\n".join(lines))
 
 
+#: Layers that look values up in a hash table, which TensorFlow alone has.
+LOOKUPS = ("StringLookup", "IntegerLookup", "TextVectorization")
+
+
+def check_layers(formats: list[Format], model: Any) -> None:
+    """All formats can hold the layers of the model.
+
+    Raises:
+        InputError: naming the layers that one of them cannot.
+    """
+    tables = [layer.name for layer in model.layers if type(layer).__name__ in LOOKUPS]
+    without = [one.name for one in formats if one.name in ("onnx", "litert")]
+    if tables and without:
+        raise InputError(
+            f"{' and '.join(without)} cannot hold the vocabularies of {', '.join(tables[:6])}"
+            f"{', ...' if len(tables) > 6 else ''}: their runtimes have no tables of values; export savedmodel or keras"
+        )
+
+
 def _write_saved_model(request: Request) -> None:
     write = export_constant if request.folded else export_saved_model
     write(request.model, request.path, request.classes)

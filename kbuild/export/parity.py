@@ -195,11 +195,13 @@ def make_sample(model: Any, inputs: Mapping[str, np.ndarray]) -> Sample:
     from kbuild.export.saved_model import input_names
 
     rows = min(LARGEST, len(next(iter(inputs.values()))))
-    cut = {
-        name: np.ascontiguousarray(inputs[t.name][:rows])
-        for name, t in zip(input_names(model), model.inputs, strict=False)
-    }
+    cut = {name: _plain(inputs[t.name][:rows]) for name, t in zip(input_names(model), model.inputs, strict=False)}
     return Sample(cut, sorted({*(size for size in BATCH_SIZES if size <= rows), rows}))
+
+
+def _plain(values: np.ndarray) -> np.ndarray:
+    """Values as a file without pickles holds them: texts of one length."""
+    return np.ascontiguousarray(values.astype("U") if values.dtype.hasobject else values)
 
 
 def predict_elsewhere(

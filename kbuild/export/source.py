@@ -18,7 +18,7 @@ from kbuild.model.lower import build_model
 from kbuild.plan.plan import Plan
 from kbuild.spec.classes import ClassNames
 from kbuild.train.classes import read_run_classes
-from kbuild.train.data.arrays import Data
+from kbuild.train.data.arrays import Data, Split
 from kbuild.train.evaluate import Run, load_saved, read_run
 from kbuild.train.tables import read_inputs
 
@@ -78,7 +78,7 @@ def _of_run(source: Path, data: Path | None) -> Subject:
     plan = complete_plan(run)
     loaded = load_data(run.settings, run.plan, run.targets, run.folder, run.settings.seed)
     name, rows = held_out(loaded)
-    model = final_model(run, plan)
+    model = final_model(run, plan, loaded.train)
     inputs = _rows(model, data) if data else rows
     origin = str(data) if data else f"the {name} data of the run"
     folder, classes = run.files.saved_model.parent, read_run_classes(run.files.path)
@@ -101,19 +101,28 @@ def complete_plan(run: Run) -> Plan:
     return complete(run.plan)
 
 
-def final_model(run: Run, plan: Plan) -> Any:
+def final_model(run: Run, plan: Plan, train: Split | None = None) -> Any:
     """The Keras model of a run as it was exported: its graph from the plan, its variables from the SavedModel.
+
+    Layers that learn from data before the first step, vocabularies among them, learn from the run's data again.
+
+    Args:
+        train: the training data of the run, where they are read already.
 
     Raises:
         InputError: the SavedModel is missing, or is not one of this plan.
     """
+    from kbuild.train.adapt import adapt, learners
     from kbuild.train.compile import set_precision
+    from kbuild.train.data.load import load_data
 
     path = run.files.saved_model
     variables = list(load_saved(path)._kbuild_keep.variables)
     before = set_precision(run.settings.precision)
     try:
         model = build_model(plan, run.settings.seed)
+        if learners(model):
+            adapt(model, train or load_data(run.settings, run.plan, run.targets, run.folder, run.settings.seed).train)
     finally:
         set_precision(before)
     theirs = [(_stable(variable.name.removesuffix(":0")), tuple(variable.shape)) for variable in variables]

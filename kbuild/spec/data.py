@@ -8,7 +8,7 @@ from typing import Any
 from kbuild.errors import Problem, Span, suggest
 from kbuild.spec import custom_data
 from kbuild.spec.classes import ClassNames, read_classes
-from kbuild.spec.data_values import ARRAYS, NOTHING, Value, named_texts, sizes, text, texts, word, wrong
+from kbuild.spec.data_values import ARRAYS, NOTHING, Value, letter, named_texts, number, sizes, text, texts, word, wrong
 from kbuild.spec.features import FEATURES
 from kbuild.spec.reader import Mapping, Node, Scalar
 
@@ -43,6 +43,8 @@ _FILES = texts("a file's name or a list of them; a name may be a pattern such as
 _RECORDS = {"test": _FILES, "features": FEATURES, **dict.fromkeys(("x", "y", "sample_weight"), ARRAYS)}
 _SPLIT = text("the name of a split, such as train or train[:80%]")
 _TFDS = {"train": _SPLIT, "test": _SPLIT, "data_dir": text("a folder's name"), "size": _SIZE}
+_COLUMNS = texts("the name of a column or a list of them")
+_TABLE = {"test": text("a file's name"), "x": _COLUMNS, "y": ARRAYS, "sample_weight": ARRAYS, "missing": number()}
 _RECORD_EXAMPLE = "{tfrecord: train-*.tfrecord, features: {age: float32, label: int64}, x: age, y: label}"
 
 #: kind of data → what it takes; `kbuild.train.data.sources` reads them. `digits` is shipped with kbuild.
@@ -58,13 +60,17 @@ DATA_KINDS: dict[str, DataKind] = {
         {**_TFDS, **dict.fromkeys(("x", "y", "sample_weight"), ARRAYS)},
         example="{tfds: mnist}",
     ),
+    "csv": DataKind(
+        text("a file's name"),
+        {**_TABLE, "delimiter": letter(), "header": _COLUMNS},
+        ("y",),
+        "{csv: people.csv, y: income}",
+    ),
+    "parquet": DataKind(text("a file's name"), _TABLE, ("y",), "{parquet: people.parquet, y: income}"),
 }
 
-#: Kinds of data that the design names and this version does not read.
-LATER_KINDS = ("csv", "parquet")
-
 #: Suffix of a file → its kind, where a file's name alone says what to read: `validation: held.npz`.
-SUFFIXES = {".npz": "npz", ".tfrecord": "tfrecord"}
+SUFFIXES = {".npz": "npz", ".tfrecord": "tfrecord", ".csv": "csv", ".parquet": "parquet"}
 
 
 def kind_named(name: str) -> DataKind | None:
@@ -110,7 +116,7 @@ def read_data(name: str, node: Node, problems: list[Problem]) -> DataSettings | 
     if not isinstance(node, Mapping):
         wrong(name, "`digits` or a mapping such as {npz: FILE}", node, problems)
         return None
-    kinds = [key for key, _ in node if key.value in DATA_KINDS or key.value in LATER_KINDS]
+    kinds = [key for key, _ in node if key.value in DATA_KINDS]
     kinds = kinds or [key for key, _ in node if key.value in custom_data.names()]
     if len(kinds) != 1:
         first = node.entries[0][0] if node.entries else None
@@ -120,12 +126,7 @@ def read_data(name: str, node: Node, problems: list[Problem]) -> DataSettings | 
         span = kinds[1].span if kinds else first.span if first else node.span
         problems.append(Problem("wrong-type", message, span, hint))
         return None
-    kind = kinds[0].value
-    if kind in LATER_KINDS:
-        message = f"data of the kind `{kind}` are not part of this version"
-        problems.append(Problem("not-yet", message, kinds[0].span, f"this version reads {', '.join(DATA_KINDS)}"))
-        return None
-    return _data_options(name, kind, node, problems)
+    return _data_options(name, kinds[0].value, node, problems)
 
 
 def _named_data(name: str, node: Scalar, problems: list[Problem]) -> DataSettings | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +84,32 @@ def word(*choices: str) -> Value:
 
 def _is_size(node: Node) -> bool:
     return isinstance(node, Scalar) and isinstance(node.value, int) and not isinstance(node.value, bool)
+
+
+def number() -> Value:
+    """A finite number."""
+
+    def read(name: str, node: Node, problems: list[Problem]) -> float | None:
+        value = node.value if isinstance(node, Scalar) else None
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+        wrong(name, "a number", node, problems)
+        return None
+
+    return Value(read, {"type": "number"})
+
+
+def letter() -> Value:
+    """One character that is no quote and no line's end."""
+
+    def read(name: str, node: Node, problems: list[Problem]) -> str | None:
+        value = node.value if isinstance(node, Scalar) else None
+        if isinstance(value, str) and len(value) == 1 and len(value.encode()) == 1 and value not in '"\r\n':
+            return value
+        wrong(name, 'one character such as ";" or "\\t"', node, problems)
+        return None
+
+    return Value(read, {"type": "string", "minLength": 1, "maxLength": 1})
 
 
 def sizes(count: int | None, expected: str, limit: int = 2**31 - 1) -> Value:

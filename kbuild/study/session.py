@@ -24,6 +24,7 @@ from kbuild.study.design import Trial
 from kbuild.study.examples import Shelf
 from kbuild.study.record import Record, failed
 from kbuild.study.shift import shift_meter
+from kbuild.train.adapt import learners
 from kbuild.train.data.arrays import Data, Named, Split
 from kbuild.train.data.load import split_validation
 from kbuild.train.failures import Diverged, OutOfMemory
@@ -136,7 +137,7 @@ class Session:
         fresh = build(Prepared(settings, self.targets, data), self.plan)
         augment = make_augment(settings.augment, settings.seed)
         loop = self._loop
-        if loop is None or loop.rows != data.train.rows:
+        if loop is None or loop.rows != data.train.rows or learners(fresh):
             loop = RefillableLoop(fresh, data.train, settings.batch_size, augment, settings.class_weight)
             check_monitors(settings, loop, data.validation is not None)
             self._loop, self._places, self._shift = loop, data, shift_meter(loop.model)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -11,8 +11,13 @@ import numpy as np
 
 from kbuild.errors import InputError
 from kbuild.train.classes import FILE, Labels, read_run_classes
+from kbuild.train.data.sources import data_at
+from kbuild.train.data.table import table_batches
 from kbuild.train.evaluate import Run, call_signature, load_keras, load_saved, read_run
 from kbuild.train.tables import open_writer, read_inputs
+
+#: Suffix of a file → its kind, where its columns go by their names.
+TABLES = {".csv": "csv", ".parquet": "parquet"}
 
 #: Rows per batch.
 BATCH = 256
@@ -31,7 +36,8 @@ def predict(
 
     Args:
         input_path: .npz (an array `x`, or the only one, or `array`), .npy, or .csv of numbers, one flattened example a
-            line, with or without a header.
+            line, with or without a header. A run on a table, or one of several inputs, takes a .csv or .parquet of raw
+            rows, whose columns go by their names.
         output_path: .npy, .csv or .jsonl by its suffix; None for JSON lines on stdout.
         best: use `checkpoints/best.keras` instead of the exported SavedModel.
         overwrite: replace an existing output file.
@@ -52,7 +58,7 @@ def predict(
     told = _labels(run)
     target = Path(output_path) if output_path is not None else None
     with open_writer(target, outputs, told, stdout or sys.stdout, overwrite) as writer:
-        batches = read_inputs(Path(input_path), shapes, array, BATCH)
+        batches = _batches(run, Path(input_path), shapes, array)
         first = next(batches, None)  # bad input is told before TensorFlow is loaded
         if first is None:
             raise InputError(f"{input_path} holds no rows")
@@ -62,6 +68,13 @@ def predict(
             writer.write(function(batch))
         rows = writer.rows
     return {"rows": rows, "model": str(model), "output": None if target is None else str(target)}
+
+
+def _batches(run: Run, path: Path, shapes: dict[str, Any], array: str | None) -> Iterator[dict[str, np.ndarray]]:
+    own, kind = run.settings.data, TABLES.get(path.suffix.lower())
+    if kind is None or (kind == "csv" and own.kind not in TABLES.values() and len(shapes) == 1):
+        return read_inputs(path, shapes, array, BATCH)
+    return table_batches(path, data_at(path, own), run.plan, run.targets, BATCH)
 
 
 def _labels(run: Run) -> dict[str, Labels]:

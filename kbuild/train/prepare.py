@@ -79,9 +79,13 @@ def prepare(spec: Spec, plan: Plan, settings: TrainSettings) -> Prepared:
 
 
 def build(prepared: Prepared, plan: Plan, replicas: Replicas = ONE) -> Any:
-    """The compiled Keras model of a plan, on the spec's seed and precision, with a copy on every replica."""
+    """The compiled Keras model of a plan, on the spec's seed and precision, with a copy on every replica.
+
+    Layers that learn from data before the first step have done so.
+    """
     from kbuild.model.backend import import_keras
     from kbuild.model.lower import build_model
+    from kbuild.train.adapt import adapt
     from kbuild.train.compile import compile_model, set_determinism, set_precision
 
     settings = prepared.settings
@@ -92,6 +96,7 @@ def build(prepared: Prepared, plan: Plan, replicas: Replicas = ONE) -> Any:
     try:
         with replicas.scope():
             model = build_model(plan, settings.seed)
+            adapt(model, prepared.data.train)
             compile_model(model, settings, plan, prepared.targets)
     finally:
         set_precision(before)

@@ -43,7 +43,7 @@ def load_unsplit(settings: TrainSettings, plan: Plan, targets: Sequence[Target],
     Raises:
         SpecError: all that is wrong with the arrays.
     """
-    raw = read_source(settings.data, folder)
+    raw = read_source(settings.data, folder, plan, targets)
     checker = Checker(raw, plan, targets, settings.data.span)
     train = checker.split("train", raw.train)
     test = checker.split("test", raw.test) if raw.test else None
@@ -82,7 +82,7 @@ def load_single(
         notes: notes are appended.
         classes: names of the classes of the training data, as their source gave them.
     """
-    raw = read_examples(data, folder, classes or {})
+    raw = read_examples(data, folder, classes or {}, plan, targets)
     checker = Checker(raw, plan, targets, data.span)
     checked = checker.split("train", raw.train)
     checker.finish()

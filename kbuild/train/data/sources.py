@@ -5,12 +5,14 @@ A function's module is imported when it is needed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from kbuild.plan.losses import Target
+from kbuild.plan.plan import Plan
 from kbuild.spec import custom_data
 from kbuild.spec.classes import ClassNames
 from kbuild.spec.data import DATA_KINDS, SUFFIXES, DataSettings, kind_named
@@ -27,11 +29,15 @@ class Source:
             examples. Sources whose values are small in all (`memory.in_memory`) give arrays, others `Rows`.
         single: the same for data that are one set of examples, a validation file or data to evaluate: they are the
             `train` of the Raw. Where it is "", `read` is asked, and its test examples are taken if there are such.
+        of_model: the functions are asked with the plan and the targets too: what they read depends on the model.
     """
 
     read: str
     single: str = ""
+    of_model: bool = False
 
+
+_TABLE = "kbuild.train.data.table:read_table"
 
 #: kind of data → how it is read. Kinds and options stand in `kbuild.spec.data.DATA_KINDS`.
 SOURCES: dict[str, Source] = {
@@ -44,10 +50,11 @@ SOURCES: dict[str, Source] = {
     ),
     "tfrecord": Source("kbuild.train.data.tfrecord:read_tfrecord"),
     "tfds": Source("kbuild.train.data.tfds:read_tfds", "kbuild.train.data.tfds:read_single_tfds"),
+    **dict.fromkeys(("csv", "parquet"), Source(_TABLE, _TABLE, of_model=True)),
 }
 
 
-def read_source(data: DataSettings, folder: Path) -> Raw:
+def read_source(data: DataSettings, folder: Path, plan: Plan, targets: Sequence[Target]) -> Raw:
     """The examples of a source as they are stored.
 
     Args:
@@ -56,10 +63,11 @@ def read_source(data: DataSettings, folder: Path) -> Raw:
     Raises:
         SpecError: all that is wrong with the source, with file and row.
     """
-    return _call(_source(data.kind).read, data, folder)
+    source = _source(data.kind)
+    return _call(source.read, source, data, folder, plan, targets)
 
 
-def read_examples(data: DataSettings, folder: Path, classes: ClassNames) -> Raw:
+def read_examples(data: DataSettings, folder: Path, classes: ClassNames, plan: Plan, targets: Sequence[Target]) -> Raw:
     """One set of examples: the training examples of the Raw.
 
     Args:
@@ -68,8 +76,8 @@ def read_examples(data: DataSettings, folder: Path, classes: ClassNames) -> Raw:
     data = data if data.classes else replace(data, classes=dict(classes))
     source = _source(data.kind)
     if source.single:
-        return _call(source.single, data, folder)
-    raw = read_source(data, folder)
+        return _call(source.single, source, data, folder, plan, targets)
+    raw = read_source(data, folder, plan, targets)
     if raw.test is None:
         return raw
     names = {("train", *key[1:]): name for key, name in raw.names.items() if key[0] == "test"}
@@ -111,9 +119,10 @@ def _source(kind: str) -> Source:
     return Source(found.data.read, found.data.single)
 
 
-def _call(address: str, data: DataSettings, folder: Path) -> Raw:
+def _call(address: str, source: Source, data: DataSettings, folder: Path, plan: Plan, targets: Sequence[Target]) -> Raw:
     if data.kind not in SOURCES:
         return custom.read(address, data, folder)
     module, _, function = address.partition(":")
-    found: Raw = getattr(import_module(module), function)(data, folder)
+    model = (plan, targets) if source.of_model else ()
+    found: Raw = getattr(import_module(module), function)(data, folder, *model)
     return found

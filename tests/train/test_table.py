@@ -1,0 +1,275 @@
+"""Tables: columns typed as the model takes them, labels, missing and broken cells, files too large for the memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kbuild.errors import SpecError
+from kbuild.plan.losses import resolve_losses
+from kbuild.train.classes import FILE
+from kbuild.train.data import memory, table_rows
+from kbuild.train.data.arrays import Data
+from kbuild.train.data.load import load_data
+
+pa = pytest.importorskip("pyarrow")
+
+SPEC = """\
+input:
+  table:
+    numeric: [age, hours-per-week]
+    category: {job: [tech, admin], city: 5}
+layers:
+  - {Dense: 2, name: out}
+train:
+  data: {csv: people.csv, y: income}
+  loss: sparse_categorical_crossentropy
+  epochs: 2
+  validation: 0
+  deterministic: true
+"""
+
+PLAIN = """\
+input: {shape: [2]}
+layers:
+  - {Dense: 1, name: out}
+train:
+  data: {csv: people.csv, y: income}
+  loss: mse
+  epochs: 1
+  validation: 0
+"""
+
+ROWS = "age, hours-per-week ,job,city,income\n30,40,tech, rome,<=50K\n51.5, 3 ,?,oslo, >50K\n1e2,0,admin,rome,>50K\n"
+
+NUMBERS = "a,b,w,income\n1,2,1,0.5\n3,4,0,1.5\n"
+
+
+def people(rows: int) -> str:
+    """Rows like those of a census, the same on every machine."""
+    draw = np.random.default_rng(7)
+    lines = ["age,hours-per-week,job,city,income"]
+    for _ in range(rows):
+        age, hours = int(draw.integers(18, 80)), int(draw.integers(5, 70))
+        job, city = ["tech", "admin", "?"][int(draw.integers(3))], ["rome", "oslo", "lima"][int(draw.integers(3))]
+        rich = (age - 45) / 20 + (hours - 35) / 15 + (job == "tech") * 1.5 + (city == "oslo") > 0.5
+        lines.append(f"{age}, {hours}, {job}, {city}, {'>50K' if rich else '<=50K'}")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def load(tmp_path: Path, compiled: Callable[..., Any]) -> Callable[..., Data]:
+    """The file's text (or bytes) and the spec's → Data."""
+
+    def read(content: str | bytes, text: str = SPEC, *overrides: str) -> Data:
+        (tmp_path / "people.csv").write_bytes(content if isinstance(content, bytes) else content.encode())
+        spec, plan = compiled(text, *overrides)
+        return load_data(spec.train, plan, resolve_losses(spec.train, plan), tmp_path, 0)
+
+    return read
+
+
+def told(load: Callable[..., Data], *args: Any) -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        load(*args)
+    return [f"{problem.message} | {problem.hint}" for problem in caught.value.problems]
+
+
+def test_columns_by_their_names(load: Callable[..., Data]) -> None:
+    data = load(ROWS)
+    assert {name: values.tolist() for name, values in data.train.x.items()} == {
+        "age": [[30.0], [51.5], [100.0]],
+        "hours_per_week": [[40.0], [3.0], [0.0]],
+        "job": [["tech"], ["?"], ["admin"]],
+        "city": [["rome"], ["oslo"], ["rome"]],
+    }
+    assert data.train.x["age"].dtype == "float32"
+    assert data.train.y["out"].tolist() == [0, 1, 1]
+    assert data.classes == {"out": ("<=50K", ">50K")}
+
+
+def test_the_order_of_columns_is_nothing(load: Callable[..., Data]) -> None:
+    turned = "\n".join(",".join(reversed(line.split(","))) for line in ROWS.splitlines())
+    one, other = load(ROWS).train, load(turned).train
+    assert all((one.x[name] == other.x[name]).all() for name in one.x)
+
+
+def test_numbers_side_by_side(load: Callable[..., Data]) -> None:
+    data = load(NUMBERS, PLAIN, "train.data.sample_weight=w")
+    assert data.train.x["input"].tolist() == [[1, 2], [3, 4]]
+    assert data.train.y["out"].tolist() == [[0.5], [1.5]]
+    assert data.train.weight is not None
+    assert data.train.weight[""].tolist() == [1, 0]
+    assert load(NUMBERS, PLAIN, "train.data.x=[w, a]").train.x["input"].tolist() == [[1, 1], [0, 3]]
+
+
+def test_separators_headers_and_test_files(load: Callable[..., Data], tmp_path: Path) -> None:
+    content = "1;2;0.5\n3;4;1.5\n"
+    (tmp_path / "held.csv").write_text("5;6;1\n")
+    data = load(
+        content, PLAIN, "train.data.delimiter=';'", "train.data.header=[a, b, income]", "train.data.test=held.csv"
+    )
+    assert data.train.x["input"].tolist() == [[1, 2], [3, 4]]
+    assert data.test is not None
+    assert data.test.x["input"].tolist() == [[5, 6]]
+
+
+def test_labels_of_the_test_file_are_numbered_like_the_training_labels(
+    load: Callable[..., Data], tmp_path: Path
+) -> None:
+    (tmp_path / "held.csv").write_text("age,hours-per-week,job,city,income\n1,1,a,a,>50K\n")
+    data = load(ROWS, SPEC, "train.data.test=held.csv")
+    assert data.test is not None
+    assert data.test.y["out"].tolist() == [1]
+    (tmp_path / "held.csv").write_text("age,hours-per-week,job,city,income\n1,1,a,a,>70K\n")
+    (message,) = told(load, ROWS, SPEC, "train.data.test=held.csv")
+    assert "held.csv, row 1, column 'income': '>70K' is none of the classes | classes: <=50K, >50K" in message
+
+
+def test_a_number_for_missing_ones(load: Callable[..., Data]) -> None:
+    holes = ROWS.replace("30,", "?,").replace("51.5", "")
+    assert load(holes, SPEC, "train.data.missing=-1").train.x["age"].tolist() == [[-1], [-1], [100]]
+    (message,) = told(load, holes)
+    assert "people.csv, row 1, column 'age': '?' is no value (2 such cells: also in the rows 2)" in message
+    assert "`missing: NUMBER`" in message
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "people.csv has no header"),
+        ("age,hours-per-week,job,city,income\n", "people.csv has no rows below its header"),
+        ("age,age,job\n1,2,3\n", "people.csv: two columns are called 'age' | rename"),
+        (ROWS + "1,2,3\n", "people.csv, row 4: 3 values, but there are 5 columns"),
+        (ROWS + "1,2,3,4,5,6\n", "row 4: 6 values, but there are 5 columns | a value that holds ','"),
+        (ROWS.encode() + b"1,2,caf\xe9,rome,>50K\n", "people.csv, line 5: the text is not UTF-8 | for example: iconv"),
+        (b"ag\xe9,b\n1,2\n", "people.csv, line 1: the text is not UTF-8"),
+        (ROWS.encode("utf-16"), "people.csv is written in UTF-16 | save it as UTF-8"),
+        (ROWS.replace("age", "agee"), "people.csv has no column 'age' | did you mean 'agee'?"),
+        (ROWS.replace("30,", "abc,"), "people.csv, row 1, column 'age': 'abc' is not a number"),
+        (ROWS.replace("30,", "1e60,"), "row 1, column 'age': '1e60' is more than float32 can hold"),
+        (ROWS.replace("30,", "inf,"), "row 1, column 'age': 'inf' is not a finite number"),
+        (ROWS.replace(", >50K", ","), "row 2, column 'income': there is no label"),
+        (ROWS + "1,2,a,b,c\n", "column 'income' is 2"),
+        (b"PAR1....", "people.csv is a Parquet file"),
+    ],
+)  # fmt: skip
+def test_broken_files(load: Callable[..., Data], content: str | bytes, expected: str) -> None:
+    if "is 2" in expected:  # three classes for two units
+        assert any("is 2" in message for message in told(load, content))
+        return
+    (message,) = told(load, content)
+    assert expected in message
+
+
+def test_every_column_at_fault_is_told(load: Callable[..., Data]) -> None:
+    messages = told(load, ROWS.replace("30,40", "x,y"))
+    assert ["'age'" in messages[0], "'hours-per-week'" in messages[1], len(messages)] == [True, True, 2]
+
+
+def test_a_mark_of_byte_order_is_no_part_of_a_name(load: Callable[..., Data]) -> None:
+    assert load(b"\xef\xbb\xbf" + ROWS.encode()).train.x["age"].shape == (3, 1)
+
+
+def test_texts_are_no_target_of_a_regression(load: Callable[..., Data]) -> None:
+    (message,) = told(load, NUMBERS.replace("0.5", "rich"), PLAIN, "train.data.x=[a, b]")
+    assert "row 1, column 'income': 'rich' is not a number" in message
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table_on_disk_gives_the_same_rows(
+    load: Callable[..., Data], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    text = SPEC
+    if kind == "parquet":
+        from pyarrow import csv, parquet
+
+        (tmp_path / "people.csv").write_text(people(500).replace(", ", ","))
+        parquet.write_table(csv.read_csv(tmp_path / "people.csv"), tmp_path / "people.parquet", row_group_size=64)
+        text = SPEC.replace("csv: people.csv", "parquet: people.parquet")
+    held = load(people(500), text).train
+    monkeypatch.setattr(memory, "RESIDENT_SHARE", 0)
+    monkeypatch.setattr(table_rows, "_BATCH", 100)
+    kept = load(people(500), text).train
+    assert held.resident
+    assert not kept.resident
+    order = np.random.default_rng(0).permutation(500)
+    for name, values in held.x.items():
+        assert (kept.x[name][order] == values[order]).all()
+        assert (kept.x[name][17:230] == values[17:230]).all()
+        assert kept.x[name][:0].shape == (0, 1)
+    assert (kept.y["out"] == held.y["out"]).all()
+
+
+def weights(tmp_path: Path, compiled: Callable[..., Any], text: str, *overrides: str) -> list[np.ndarray]:
+    from kbuild.train.run import train
+
+    spec, plan = compiled(text, *overrides)
+    run = train(spec, plan, run_dir=tmp_path / "run", overwrite=True, quiet=True)
+    from kbuild.train.checkpoint import values_of
+
+    return [value for _, value in values_of(run.run_dir / "checkpoints" / "last" / "state.npz")]
+
+
+@pytest.mark.slow
+def test_streamed_tables_train_to_the_same_weights(
+    tmp_path: Path, compiled: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "people.csv").write_text(people(300))
+    held = weights(tmp_path, compiled, SPEC)
+    monkeypatch.setattr(memory, "RESIDENT_SHARE", 0)
+    kept = weights(tmp_path, compiled, SPEC)
+    assert all((one == other).all() for one, other in zip(held, kept, strict=True))
+
+
+def test_layers_learn_from_training_rows_alone(tmp_path: Path, compiled: Callable[..., Any]) -> None:
+    from kbuild.train.prepare import build, prepare
+
+    (tmp_path / "people.csv").write_text(people(40) + "1000000,5,tech,only-here,>50K\n" * 4)
+    spec, plan = compiled(SPEC, "train.validation=0.5")
+    prepared = prepare(spec, plan, spec.train)
+    train = prepared.data.train.x
+    model = build(prepared, plan)
+    learnt = model.get_layer("table_normalized")
+    joined = np.concatenate([train["age"], train["hours_per_week"]], 1).astype("float64")
+    np.testing.assert_allclose(learnt.adapt_mean, joined.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(learnt.adapt_variance, joined.var(0), rtol=1e-6)
+    words = model.get_layer("city_lookup").get_vocabulary()
+    assert words[0] == "[UNK]"
+    values, counts = np.unique(train["city"].astype(str), return_counts=True)
+    assert words[1:] == [str(values[at]) for at in np.lexsort((values, counts))[::-1]][:4]
+    assert model.get_layer("job_lookup").get_vocabulary() == ["[UNK]", "tech", "admin"]
+
+
+def test_a_run_keeps_what_was_learnt(tmp_path: Path, compiled: Callable[..., Any]) -> None:
+    import json
+
+    from kbuild.errors import InputError
+    from kbuild.export.exporting import export
+    from kbuild.train.evaluate import evaluate
+    from kbuild.train.predict import predict
+    from kbuild.train.run import train
+
+    (tmp_path / "people.csv").write_text(people(300))
+    spec, plan = compiled(SPEC, "train.validation=0.2")
+    run = train(spec, plan, run_dir=tmp_path / "run", quiet=True).run_dir
+    assert json.loads((run / FILE).read_text()) == {"out": ["<=50K", ">50K"]}
+    saved, best = evaluate(run, quiet=True), evaluate(run, best=True, quiet=True)
+    assert saved["metrics"]["validation"]["loss"] == pytest.approx(best["metrics"]["validation"]["loss"], rel=1e-5)
+    (tmp_path / "new.csv").write_text("city,job,hours-per-week,age\noslo,tech,69,79\natlantis,nobody,5,18\n")
+    rows = []
+    for which in (False, True):
+        predict(run, tmp_path / "new.csv", tmp_path / "p.jsonl", best=which, overwrite=True)
+        rows.append([json.loads(line) for line in (tmp_path / "p.jsonl").read_text().splitlines()])
+    assert [row["out"] for row in rows[0]] == [pytest.approx(row["out"], rel=1e-4) for row in rows[1]]
+    (tmp_path / "new.csv").write_text("city,job,hours-per-week\noslo,tech,69\n")
+    with pytest.raises(SpecError, match="has no column 'age'"):
+        predict(run, tmp_path / "new.csv")
+    with pytest.raises(InputError, match="litert cannot hold the vocabularies of job_lookup, city_lookup"):
+        export(run, "litert", output=tmp_path / "art")
+    again = export(run, "savedmodel,keras", output=tmp_path / "art")
+    assert all(not figures["problems"] for figures in again.artifacts.values())
