@@ -255,7 +255,6 @@ def _work(job: _Job) -> RunResult:
         saved = export_saved_model(model, run.saved_model, data.classes)
         sample = data.test or data.validation or data.train
         parity = check_parity(model, saved, sample.x, process, run.parity, settings.precision, data.classes)
-    seconds = status.clock.seconds
     status.finish("finished", images_per_second=timer.rate, stopped=progress.stopped)
     run.log(
         f"finished: the exported model predicts the same (largest difference "
@@ -266,7 +265,7 @@ def _work(job: _Job) -> RunResult:
         saved,
         status.metrics,
         progress.epoch,
-        seconds,
+        status.seconds,
         plan.to_dict()["ordering"],
         parity,
         status.best,

@@ -26,7 +26,7 @@ class Status:
     def __init__(self, run: RunDir, clock: Clock, started: str | None = None):
         self.run, self.clock = run, clock
         self.started = started or datetime.now(timezone.utc).isoformat(timespec="seconds")
-        self.phase = "preparing"
+        self.phase, self.seconds = "preparing", 0.0
         self.epochs = 0
         self.metrics: dict[str, dict[str, float]] = {}
         self.best: dict[str, Any] = {}
@@ -48,7 +48,8 @@ class Status:
 
     def write(self, state: str, **more: Any) -> None:
         """Write `metrics.json`."""
-        data = {"state": state, "started": self.started, "epochs": self.epochs, "seconds": self.clock.seconds}
+        self.seconds = self.clock.seconds
+        data = {"state": state, "started": self.started, "epochs": self.epochs, "seconds": self.seconds}
         self.run.write("metrics.json", {**data, "metrics": self.metrics, "best": self.best, **more})
 
     def finish(self, state: str, error: str = "", **more: Any) -> None:
