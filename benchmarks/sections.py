@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.checkpoints import checkpoints
 from benchmarks.harness import BENCH_PYTHON, ROOT, Figures, Result, in_turn, process, worker
+from benchmarks.linting import lint
 from benchmarks.memory import memory
 from benchmarks.report import claim, section, table
 from benchmarks.studies import study
@@ -208,6 +209,7 @@ SECTIONS: dict[str, Callable[[int], str]] = {
     "checkpoints": checkpoints,
     "memory": memory,
     "compiling": compiling,
+    "lint": lint,
     "exporting": exporting,
     "study": study,
 }
