@@ -94,6 +94,10 @@ def _findings(rule: Rule, view: View, places: _Places) -> list[Finding]:
         return [Finding(rule.id, "error", message, hint=f"a fault of the package {package}")]
 
 
+#: Why `--fix` leaves a finding that it could mend in the spec itself.
+_INCLUDED = "--fix leaves included files as they are: other specs may read them"
+
+
 class _Places:
     """Where the layers of a plan stand in the texts of its spec, and what those texts suppress."""
 
@@ -117,7 +121,10 @@ class _Places:
             place = self.view.layers[layer].source
             span = self._span(place) if place is not None else None
         fix = found.fix if found.fix is not None and span is not None and self._can(found.fix, span) else None
-        return Finding(rule.id, rule.level, found.message, layer, found.layers, span, found.hint, fix)
+        hint = found.hint
+        if found.fix is not None and span is not None and span.source.included:
+            hint = "; ".join([*([hint] if hint else []), _INCLUDED])
+        return Finding(rule.id, rule.level, found.message, layer, found.layers, span, hint, fix)
 
     def _can(self, fix: Fix, span: Span) -> bool:
         """Whether a fix can be made: its place is in the spec's own text, written in a way that it can change."""

@@ -153,6 +153,7 @@ def test_blocks_in_an_included_file_are_shown_and_suppressed_there(tmp_path: Pat
     assert one.span.place == f"{tmp_path / 'b.yaml'}:4:9"
     assert one.span.source.line(4).lstrip().startswith("- Dense")
     assert one.fix is None  # only the spec's own text is mended
+    assert one.hint.endswith("; --fix leaves included files as they are: other specs may read them")
     (tmp_path / "b.yaml").write_text(block % " # kbuild: ignore[bias-before-norm]")
     subject = read_subject(tmp_path / "spec.yaml")
     result = report(subject.plan, text=subject.text, included=subject.included)
