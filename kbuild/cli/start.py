@@ -17,20 +17,34 @@ def init(
     template: Annotated[
         str, typer.Option("--template", "-t", help="A shipped spec: digits, mnist_mlp, ...")
     ] = "digits",
+    data: Annotated[
+        Path | None, typer.Option("--data", help="A .csv or .parquet file: the spec learns from its columns.")
+    ] = None,
+    target: Annotated[str | None, typer.Option("--target", help="The column of --data to learn.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file to write, as the argument.")] = None,
     overwrite: options.Overwrite = False,
     debug: options.Debug = False,
 ) -> None:
-    """Write a starter spec.
+    """Write a starter spec, for a table of yours or one that is shipped.
 
     For example:  kbuild init model.yaml && kbuild train model.yaml
+    Or:  kbuild init --data people.csv --target income -o people.yaml
     """
     from kbuild.resources import spec_path
 
-    text = spec_path(template).read_text(encoding="utf-8")
+    path = output or path
     if path.is_dir():
-        path = path / f"{template}.yaml"
+        path = path / f"{data.stem if data else template}.yaml"
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists; --overwrite replaces it")
+    if (data is None) != (target is None):
+        raise InputError("--data names a table and --target the column of it to learn: they go together")
+    if data is not None and target is not None:
+        from kbuild.train.data.table_spec import table_spec
+
+        text = table_spec(data, target, path)
+    else:
+        text = spec_path(template).read_text(encoding="utf-8")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

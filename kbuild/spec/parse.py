@@ -151,9 +151,9 @@ def _table(node: Mapping, problems: list[Problem]) -> tuple[tuple[InputDecl, ...
             message = f"`{key.value[:60]}` does not stand beside `table`"
             hint = "every column is an input of the shape [1]; its type follows from the table"
             problems.append(Problem("unknown-key", message, key.span, hint if key.value in _INPUT_KEYS else ""))
-    key, value = node.key("table"), node.get("table")
-    assert key is not None and value is not None
-    table = read_table(value, key.span, problems)
+    place, value = node.key("table"), node.get("table")
+    assert place is not None and value is not None
+    table = read_table(value, place.span, problems)
     if table is None:
         return (InputDecl("input", (), "float32", node.span),), None
     numbers = {id(column) for column in table.numeric}

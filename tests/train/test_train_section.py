@@ -99,7 +99,7 @@ def test_everything_at_once() -> None:
         ("data: {}\nloss: mse", "wrong-type", "no kind of data", ""),
         ("data: {npx: a}\nloss: mse", "wrong-type", "no kind of data", "did you mean 'npz'?"),
         ("data: {npz: a, keras: mnist}\nloss: mse", "wrong-type", "two kinds of data", ""),
-        ("data: {csv: a.csv}\nloss: mse", "not-yet", "data of the kind `csv`", "this version reads"),
+        ("data: {csv: a.csv}\nloss: mse", "missing-key", "data of the kind `csv` need `y`", "for example {csv: "),
         ("data: {npz: 3}\nloss: mse", "wrong-type", "`npz` must be a file's name", ""),
         ("data: {npz: a, xtest: b}\nloss: mse", "unknown-key", "have no 'xtest'", "did you mean 'x_test'?"),
         ("data: {npz: a, x: 3}\nloss: mse", "wrong-type", "`x` must be the name of an array", ""),
