@@ -110,7 +110,7 @@ def final_model(run: Run, plan: Plan, train: Split | None = None) -> Any:
         train: the training data of the run, where they are read already.
 
     Raises:
-        InputError: the SavedModel is missing, or is not one of this plan.
+        InputError: the SavedModel is missing, or is not one of this plan, or layers would learn from other data.
     """
     from kbuild.train.adapt import adapt, learners
     from kbuild.train.compile import set_precision
@@ -122,7 +122,8 @@ def final_model(run: Run, plan: Plan, train: Split | None = None) -> Any:
     try:
         model = build_model(plan, run.settings.seed)
         if learners(model):
-            adapt(model, train or load_data(run.settings, run.plan, run.targets, run.folder, run.settings.seed).train)
+            train = train or load_data(run.settings, run.plan, run.targets, run.folder, run.settings.seed).train
+            _check_unchanged(run, train, adapt(model, train))
     finally:
         set_precision(before)
     theirs = [(_stable(variable.name.removesuffix(":0")), tuple(variable.shape)) for variable in variables]
@@ -132,6 +133,20 @@ def final_model(run: Run, plan: Plan, train: Split | None = None) -> Any:
     for variable, value in zip(model.variables, variables, strict=True):
         variable.assign(value.numpy())
     return model
+
+
+def _check_unchanged(run: Run, train: Split, learnt: list[str]) -> None:
+    """The training data are those of the run, by its fingerprints; other data would teach layers something else."""
+    from kbuild.train.fingerprint import fingerprint
+    from kbuild.train.resume import DATA
+    from kbuild.train.rundir import read_json
+
+    then = read_json(run.files.path / DATA)
+    if not isinstance(then, dict) or then.get("train", {}).get("hash") != fingerprint(train):
+        raise InputError(
+            f"the training data are not those of the run any more: {', '.join(learnt[:6])} learnt from them; "
+            "put the old data back, or use the SavedModel of the run as it is"
+        )
 
 
 def _stable(path: str) -> str:

@@ -273,3 +273,6 @@ def test_a_run_keeps_what_was_learnt(tmp_path: Path, compiled: Callable[..., Any
         export(run, "litert", output=tmp_path / "art")
     again = export(run, "savedmodel,keras", output=tmp_path / "art")
     assert all(not figures["problems"] for figures in again.artifacts.values())
+    (tmp_path / "people.csv").write_text(people(300).replace("rome", "bern"))
+    with pytest.raises(InputError, match="not those of the run any more: table_normalized, city_lookup learnt from"):
+        export(run, "keras", output=tmp_path / "other")
