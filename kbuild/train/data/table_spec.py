@@ -157,7 +157,7 @@ def _head(seen: _Seen, path: Path) -> tuple[int, str, str, str]:
             f"{path}: the target {seen.name!r} is {classes[0]!r} in every row" if classes else _empty(path)
         )
     if seen.counts.get("") or (numbers is not None and seen.missing):
-        raise InputError(f"{path}: rows without {seen.name!r}: {seen.missing:,}; every row needs its target")
+        raise InputError(f"{path}: {seen.missing:,} rows have no {seen.name!r}; every row needs its target")
     if numbers is not None and (len(numbers) > NUMBERED or sorted(numbers) != list(range(len(numbers)))):
         return 1, "mse", "mae", "a number"
     if len(classes) > CLASSES:
