@@ -46,15 +46,20 @@ def blocks(language, pages=PAGES):
 
 #: Blocks that follow one another in one folder; tests/test_newcomer.py walks through them.
 WALK = DOCS / "start.md"
+#: Blocks that need the example package; tests/test_plugins.py runs them.
+PLUGINS = DOCS / "plugins.md"
 
 
 def console_blocks(slow):
-    found = blocks("console", [page for page in PAGES if page != WALK])
+    found = blocks("console", [page for page in PAGES if page not in (WALK, PLUGINS)])
     return [block for block in found if bool(SLOW.search(block.values[0])) is slow]
 
 
-def run_block(text, folder, timeout=300):
-    """Run the commands of a console block in a folder that holds the shipped specs; compare what they print."""
+def run_block(text, folder, timeout=300, sites=()):
+    """Run the commands of a console block in a folder that holds the shipped specs; compare what they print.
+
+    `sites` are folders with installed packages.
+    """
     shutil.copytree(ROOT / "specs", folder / "specs", dirs_exist_ok=True)
     bin_folder = folder / "bin"
     bin_folder.mkdir(exist_ok=True)
@@ -64,7 +69,7 @@ def run_block(text, folder, timeout=300):
     environment = {
         **os.environ,
         "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, *sites))),
         "COLUMNS": "100",
         "NO_COLOR": "1",
     }

@@ -11,8 +11,9 @@ import re
 from typing import Any
 
 from kbuild import policy
+from kbuild.spec import custom_data
 from kbuild.spec import schema_keras as keras
-from kbuild.spec.data import DATA_KINDS, SUFFIXES
+from kbuild.spec.data import DATA_KINDS, SUFFIXES, kind_named
 from kbuild.spec.model import FORMAT
 from kbuild.spec.parse import DTYPES
 from kbuild.spec.strategy import STRATEGIES
@@ -274,7 +275,10 @@ def _data() -> Schema:
         "description": "Names of the classes, in the order of their numbers; with several outputs a list for each.",
     }
     kinds = []
-    for name, kind in DATA_KINDS.items():
+    for name in (*DATA_KINDS, *custom_data.names()):
+        kind = kind_named(name)
+        if kind is None:
+            continue
         options = {option: _or_expression(value.schema) for option, value in kind.options.items()}
         value = _or_expression(kind.source.schema)
         kinds.append(_mapping({name: value, **options, "classes": classes}, (name, *kind.needs)))

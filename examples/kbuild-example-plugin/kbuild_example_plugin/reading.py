@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+
 from kbuild.spec.data import DataSettings
 from kbuild.train.data.arrays import Raw, Split
 
