@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from kbuild import __version__
+from kbuild import __version__, plugins
 from kbuild.train.rundir import RunDir, read_json
 
 #: The file in a run directory.
@@ -26,6 +26,7 @@ def environment() -> dict[str, Any]:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             versions[package] = None
+    versions |= {one.package: one.version for one in plugins.registered()}
     devices: list[str] = []
     if "tensorflow" in sys.modules:
         import tensorflow as tf

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kbuild import plugins
 from kbuild.errors import InputError, TrainingError
 from kbuild.train import rundir
 from kbuild.train.environment import environment
@@ -91,6 +92,12 @@ def test_environment_names_no_machine_and_no_user() -> None:
     assert os.uname().nodename not in text
     assert str(Path.home()) not in text
     assert environment()["versions"]["numpy"]
+
+
+def test_environment_names_the_packages_that_add_to_kbuild(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = plugins.Plugin("kbuild.layers", "Scale", "scales.catalog:SCALE", "scales", "2.1")
+    monkeypatch.setattr(plugins, "registered", lambda: (one,))
+    assert environment()["versions"]["scales"] == "2.1"
 
 
 def test_json_has_no_nan(tmp_path: Path) -> None:
