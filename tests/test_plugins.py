@@ -204,7 +204,7 @@ def test_trained_exported_proven_and_used(site: Path, tmp_path: Path) -> None:
     saved = "run/checkpoints/best.keras"
     assert "LayerScale" in kbuild(tmp_path, "summarize", saved, sites=(site,))[1]
     code, _, err = kbuild(tmp_path, "summarize", saved)
-    assert (code, "LayerScale is no layer class of Keras' own, nor of an installed package" in err) == (2, True)
+    assert (code, "LayerScale is no layer class of Keras' own" in err) == (2, True)
     code, out, err = kbuild(tmp_path, "export", "run", "--to", "keras", "-o", "out", sites=(site,), timeout=300)
     assert code == 0, err
     code, _, err = kbuild(tmp_path, "evaluate", "run", timeout=300)
