@@ -14,6 +14,7 @@ from benchmarks.linting import lint
 from benchmarks.memory import memory
 from benchmarks.report import claim, section, table
 from benchmarks.studies import study
+from benchmarks.tables import tables
 
 PLANNED = (10, 100, 1_000, 10_000)
 
@@ -206,6 +207,7 @@ SECTIONS: dict[str, Callable[[int], str]] = {
     "commands": commands,
     "mlp": mlp,
     "cnn": cnn,
+    "table": tables,
     "checkpoints": checkpoints,
     "memory": memory,
     "compiling": compiling,
