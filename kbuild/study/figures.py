@@ -135,7 +135,9 @@ def _curves(result: Analysis, records: dict[str, Record]) -> Any:
     known = [metric for metric in metrics if any(metric in record.history for record in records.values())]
     if not known:
         return None
-    figure = _figure(4.4 * len(known), 3.4)
+    entry = 0.7 + 0.075 * max(len(label) for label in _shown(result))  # inches of one in the legend
+    width = max(4.4 * len(known), entry)
+    figure = _figure(width, 3.4)
     for axis, metric in zip(figure.subplots(1, len(known), squeeze=False)[0], known, strict=True):
         for at, label in enumerate(_shown(result)):
             table = _table([record.history.get(metric, []) for record in by_arm.get(label, [])])
@@ -154,7 +156,8 @@ def _curves(result: Analysis, records: dict[str, Record]) -> Any:
             axis.set_xlim(0.5, 1.5)
         _bare(axis)
     handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=min(4, max(1, len(labels))))
+    columns = min(4, max(1, len(labels)), max(1, int(width / entry)))
+    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=columns)
     return figure
 
 

@@ -10,7 +10,9 @@ from html.parser import HTMLParser
 import pytest
 
 from kbuild.errors import InputError
+from kbuild.study.analyse import analyse
 from kbuild.study.execute import execute
+from kbuild.study.figures import _curves
 from kbuild.study.record import failed, read_records, write_record
 from kbuild.study.report import make_report
 
@@ -155,3 +157,19 @@ def test_the_variance_shift_of_every_arm_that_has_one(finished):
 
 def _text(folder, name):
     return (folder.path / name).read_text(encoding="utf-8")
+
+
+def test_a_legend_of_long_names_stays_inside_the_figure(begun, fake):
+    pytest.importorskip("matplotlib")
+    folder, design = begun(
+        orderings=("dropout-before-bn", "conventional", "last-dropout"),
+        grid=("train.recalibrate=false,true",),
+        metric="val_loss",
+    )
+    records = execute(folder, design, fake(folder, 2))
+    figure = _curves(analyse(design, records), records)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == 4  # with one hidden layer, last-dropout is conventional
+    inside, outside = legend.get_window_extent(), figure.bbox
+    assert outside.x0 <= inside.x0 and inside.x1 <= outside.x1 and outside.y0 <= inside.y0
