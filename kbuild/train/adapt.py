@@ -32,7 +32,7 @@ def _learns(layer: Any) -> bool:
         return layer.input_vocabulary is None
     if kind == "TextVectorization":
         return layer.get_config().get("vocabulary") is None
-    return kind == "Discretization" and layer.input_bin_boundaries is None
+    return kind == "Discretization" and layer.num_bins is not None
 
 
 def adapt(model: Any, train: Split) -> list[str]:

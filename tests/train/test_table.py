@@ -276,3 +276,44 @@ def test_a_run_keeps_what_was_learnt(tmp_path: Path, compiled: Callable[..., Any
     (tmp_path / "people.csv").write_text(people(300).replace("rome", "bern"))
     with pytest.raises(InputError, match="not those of the run any more: table_normalized, city_lookup learnt from"):
         export(run, "keras", output=tmp_path / "other")
+
+
+HAND = """\
+inputs:
+  age: {shape: [1]}
+  hours_per_week: {shape: [1]}
+  job: {shape: [], dtype: string}
+layers:
+  - {Normalization: , name: scaled, from: age}
+  - {Discretization: {num_bins: 4, output_mode: one_hot}, name: binned, from: hours_per_week}
+  - {TextVectorization: {max_tokens: 4, output_mode: count, pad_to_max_tokens: true}, name: words, from: job}
+  - {Concatenate: , from: [scaled, binned, words]}
+  - {Dense: 2, name: out}
+train:
+  data: {csv: people.csv, y: income}
+  loss: sparse_categorical_crossentropy
+  validation: 0.25
+"""
+
+
+def test_layers_that_a_spec_names_learn_too(
+    tmp_path: Path, compiled: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kbuild.train import adapt
+    from kbuild.train.prepare import build, prepare
+
+    (tmp_path / "people.csv").write_text(people(400))
+    monkeypatch.setattr(adapt, "ROWS", 64)  # several batches
+    spec, plan = compiled(HAND)
+    prepared = prepare(spec, plan, spec.train)
+    train = prepared.data.train.x
+    one, other = build(prepared, plan), build(prepared, plan)
+    ages, hours = train["age"].astype("float64"), train["hours_per_week"]
+    scaled = one.get_layer("scaled")
+    np.testing.assert_allclose([scaled.adapt_mean, scaled.adapt_variance], [ages.mean(0), ages.var(0)], rtol=1e-6)
+    edges = one.get_layer("binned").bin_boundaries
+    shares = np.bincount(np.digitize(hours[:, 0], edges), minlength=4) / len(hours)
+    np.testing.assert_allclose(shares, 0.25, atol=0.05)
+    assert edges == other.get_layer("binned").bin_boundaries
+    assert set(one.get_layer("words").get_vocabulary()) == {"[UNK]", "tech", "admin"}
+    assert one.get_layer("words").get_vocabulary() == other.get_layer("words").get_vocabulary()
