@@ -70,8 +70,8 @@ def tables(repetitions: int, rows: int = ROWS, epochs: int = 4) -> str:
         f"A CSV file of {rows:,} rows, {len(NUMBERS)} numbers and {len(CATEGORIES)} categories of "
         f"{min(map(len, CATEGORIES.values()))} to {max(map(len, CATEGORIES.values()))} texts, {epochs} epochs of "
         "batches of 128: numbers normalized and texts looked up inside the model, which takes raw rows. Keras has the "
-        "same layers by hand; its tensors are read beforehand (its arrays cannot mix texts and numbers), its pipeline reads "
-        "the file in every epoch, as TensorFlow's guide to CSV does."
+        "same layers by hand; its tensors are read beforehand (its arrays cannot mix texts and numbers), its pipeline "
+        "reads the file in every epoch, as TensorFlow's guide to CSV does."
     )
     columns = ["trainer", "rows/s, kbuild = 1", "kbuild is faster by", "test accuracy, %"]
     return section("Training on a table", text, table(columns, lines))
