@@ -11,10 +11,12 @@ import pytest
 
 from kbuild.errors import SpecError
 from kbuild.plan.losses import resolve_losses
+from kbuild.spec.data import DataSettings
 from kbuild.train.classes import FILE
 from kbuild.train.data import memory, table_rows
 from kbuild.train.data.arrays import Data
 from kbuild.train.data.load import load_data
+from kbuild.train.data.sources import data_at
 
 pa = pytest.importorskip("pyarrow")
 
@@ -96,6 +98,12 @@ def test_the_order_of_columns_is_nothing(load: Callable[..., Data]) -> None:
     turned = "\n".join(",".join(reversed(line.split(","))) for line in ROWS.splitlines())
     one, other = load(ROWS).train, load(turned).train
     assert all((one.x[name] == other.x[name]).all() for name in one.x)
+
+
+def test_a_parquet_file_for_a_run_on_csv() -> None:
+    own = DataSettings("csv", "people.csv", {"y": "income", "missing": 0.0, "test": "held.csv"})
+    found = data_at(Path("new.parquet"), own)
+    assert (found.kind, found.options) == ("parquet", {"y": "income", "missing": 0.0})
 
 
 def test_numbers_side_by_side(load: Callable[..., Data]) -> None:

@@ -39,6 +39,9 @@ class Source:
 
 _TABLE = "kbuild.train.data.table:read_table"
 
+#: Kinds that have their options in common.
+_TABLES = ("csv", "parquet")
+
 #: kind of data → how it is read. Kinds and options stand in `kbuild.spec.data.DATA_KINDS`.
 SOURCES: dict[str, Source] = {
     "digits": Source("kbuild.train.data.packaged:read_digits"),
@@ -50,7 +53,7 @@ SOURCES: dict[str, Source] = {
     ),
     "tfrecord": Source("kbuild.train.data.tfrecord:read_tfrecord"),
     "tfds": Source("kbuild.train.data.tfds:read_tfds", "kbuild.train.data.tfds:read_single_tfds"),
-    **dict.fromkeys(("csv", "parquet"), Source(_TABLE, _TABLE, of_model=True)),
+    **dict.fromkeys(_TABLES, Source(_TABLE, _TABLE, of_model=True)),
 }
 
 
@@ -103,7 +106,8 @@ def data_at(path: Path, own: DataSettings) -> DataSettings:
     found = custom_data.find(kind) if kind not in DATA_KINDS else None
     if not (found.data.path if found is not None else DATA_KINDS[kind].options):
         kind = "npz"
-    return DataSettings(kind, str(path.resolve()), _of_one_set(own) if kind == own.kind else {})
+    same = kind == own.kind or (kind in _TABLES and own.kind in _TABLES)
+    return DataSettings(kind, str(path.resolve()), _of_one_set(own) if same else {})
 
 
 def _of_one_set(data: DataSettings) -> dict[str, Any]:
