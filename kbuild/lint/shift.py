@@ -56,6 +56,8 @@ FUNCTIONS: dict[str, Callable[[float], float]] = {
 def delta(rate: float, mean: float, variance: float) -> float:
     """Variance at inference over variance in training, of a quantity dropped at `rate`: v / ((c² + v) / p − c²).
 
+    Written as p v / (v + r c²), which is the same and subtracts nothing.
+
     Args:
         rate: the dropout rate r = 1 − p, from 0 up to but excluding 1.
         mean: c, before dropout.
@@ -64,9 +66,8 @@ def delta(rate: float, mean: float, variance: float) -> float:
     Returns:
         Δ, at most 1; 1 where nothing is dropped or nothing varies.
     """
-    kept = 1 - rate
-    in_training = (mean**2 + variance) / kept - mean**2
-    return variance / in_training if in_training > 0 else 1.0
+    spread = variance + rate * mean**2
+    return (1 - rate) * variance / spread if spread > 0 else 1.0
 
 
 @cache
