@@ -21,7 +21,7 @@ CASES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 ELSEWHERE = {
     "override": "an option cannot be applied: tests/test_overrides.py",
     "data": "the arrays do not fit the model: tests/train",
-    "plugin": "an installed package is broken: tests/test_plugins.py",
+    "plugin": "an installed package is broken: tests/test_broken_plugins.py",
     "loss-activation-mismatch": "raised when the model is compiled for training: tests/train",
 }
 

@@ -1,9 +1,8 @@
-"""What installed packages add: the example package, installed and used as users do it, and packages that are broken."""
+"""What installed packages add: the example package, installed and used as users do it."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -14,12 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kbuild.errors import CODES
+from tests.installing import LAYER, MLP, ROOT, kbuild, package, python, spec
 from tests.test_docs import run_block
 
-ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "kbuild-example-plugin"
-MLP = "input: {shape: [8]}\nlayers:\n  - Dense: {units: 16, activation: relu}\n  - Dense: 3\n"
 #: Runs `kbuild` and says on stderr what it imported.
 TOLD = """
 import sys
@@ -58,47 +55,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     words = [*command, "--no-deps", "--no-build-isolation", "--target", str(target), str(source)]
     subprocess.run(words, check=True, capture_output=True, timeout=120)
     return target
-
-
-def python(words: list[str], folder: Path, *sites: Path, timeout: int = 120) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [ROOT, *sites])), "COLUMNS": "110"}
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=timeout,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr
-    return done
-
-
-def kbuild(folder: Path, *words: str | Path, sites: tuple[Path, ...] = (), timeout: int = 120):
-    """The command line in a process of its own: exit code, stdout, stderr."""
-    done = python(["-m", "kbuild", *map(str, words)], folder, *sites, timeout=timeout)
-    return done.returncode, done.stdout, done.stderr
-
-
-def package(folder: Path, name: str, points: str, modules: dict[str, str]) -> Path:
-    """What an installer would have written for a package."""
-    info = folder / f"{name}-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", encoding="utf-8")
-    (info / "entry_points.txt").write_text(points, encoding="utf-8")
-    for module, text in modules.items():
-        (folder / f"{module}.py").write_text(text, encoding="utf-8")
-    return folder
-
-
-def spec(folder: Path, text: str) -> str:
-    (folder / "model.yaml").write_text(text, encoding="utf-8")
-    return "model.yaml"
-
-
-# The example package.
 
 
 def test_a_layer_is_summarized_without_its_keras_class(site: Path, tmp_path: Path) -> None:
@@ -212,6 +168,28 @@ def test_trained_exported_proven_and_used(site: Path, tmp_path: Path) -> None:
     assert "error[" in err
 
 
+@pytest.mark.slow
+def test_diagnosed_ejected_and_loaded_from_its_checkpoint(site: Path, tmp_path: Path) -> None:
+    shutil.copy(EXAMPLE / "rings.yaml", tmp_path)
+    for words in (
+        "train rings.yaml --epochs 1 --run-dir run --quiet",
+        "evaluate run --best --quiet",
+        "diagnose run",
+        "export run/checkpoints/best.keras --to keras --fold",
+    ):
+        code, _, err = kbuild(tmp_path, *words.split(), sites=(site,), timeout=300)
+        assert code == 0, f"{words}: {err}"
+    code, ejected, _ = kbuild(tmp_path, "eject", "rings.yaml", sites=(site,))
+    assert code == 0
+    assert "from kbuild_example_plugin.layers import LayerScale\n" in ejected
+    assert "it needs nothing but Keras, kbuild_example_plugin." in ejected
+    (tmp_path / "ejected.py").write_text(ejected, encoding="utf-8")
+    script = "import ejected, sys; print(ejected.build_model().count_params(), 'kbuild' in sys.modules)"
+    done = python(["-c", script], tmp_path, site, timeout=300)
+    plan = json.loads(kbuild(tmp_path, "summarize", "rings.yaml", "--format", "json", sites=(site,))[1])
+    assert done.stdout.split() == [str(plan["total_params"]), "False"], done.stderr
+
+
 def test_the_manual_shows_what_the_example_package_does(site: Path, tmp_path: Path) -> None:
     shutil.copy(EXAMPLE / "rings.yaml", tmp_path)
     page = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
@@ -224,156 +202,6 @@ def test_the_manual_shows_what_the_example_package_does(site: Path, tmp_path: Pa
         run_block(text, tmp_path, sites=(site,))
     for text in re.findall(r"^```(?:toml|text)\n(.*?)^```$", page, re.M | re.S):
         assert "BROKEN" in text or all(line in written for line in text.splitlines())
-
-
-# Packages that are broken, and names that are taken.
-
-LAYER = "from kbuild.catalog.custom import CustomLayer\n"
-BROKEN = {
-    "not-installed": ("kbuild.layers", "Odd", "odd:ODD", "import no_such_package\n", "no_such_package"),
-    "not-there": ("kbuild.layers", "Odd", "odd:EVEN", LAYER, "cannot be loaded: AttributeError"),
-    "exits": ("kbuild.layers", "Odd", "odd:ODD", "raise SystemExit(3)\n", "SystemExit: 3"),
-    "another-thing": (
-        "kbuild.layers",
-        "Odd",
-        "odd:ODD",
-        "ODD = 7\n",
-        "odd:ODD is no kbuild.catalog.custom.CustomLayer",
-    ),
-    "a-role": (
-        "kbuild.layers",
-        "Odd",
-        "odd:ODD",
-        LAYER + "ODD = CustomLayer('odd:Odd', 'X')\n",
-        "its role is one of W, N, A",
-    ),
-    "a-policy": ("kbuild.policies", "odd", "odd:ODD", "ODD = 'W-A'\n", "odd:ODD is no kbuild.policy.Policy"),
-    "a-source": ("kbuild.data", "odd", "odd:ODD", "ODD = None\n", "odd:ODD is no kbuild.spec.custom_data.CustomData"),
-}
-USES = {
-    "kbuild.layers": MLP.replace("  - Dense: 3", "  - Odd\n  - Dense: 3"),
-    "kbuild.policies": f"ordering: odd\n{MLP}",
-    "kbuild.data": f"{MLP}train: {{data: {{odd: 1}}, loss: mse}}\n",
-}
-
-
-@pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_package_is_a_report_where_it_is_used(case: str, tmp_path: Path) -> None:
-    assert "plugin" in CODES
-    group, name, value, module, why = BROKEN[case]
-    broken = package(tmp_path / "site", "broken", f"[{group}]\n{name} = {value}\n", {"odd": module})
-    code, _, err = kbuild(tmp_path, "summarize", spec(tmp_path, USES[group]), sites=(broken,))
-    assert code == 2
-    noun = {"kbuild.layers": "layer", "kbuild.policies": "policy", "kbuild.data": "data source"}[group]
-    assert re.match(rf"model\.yaml:\d+:\d+: error\[plugin\]: the {noun} '{name}' of the package broken 1.0 cannot", err)
-    assert why in err
-    assert kbuild(tmp_path, "summarize", spec(tmp_path, MLP), sites=(broken,))[0] == 0
-
-
-def test_names_of_kbuild_go_first(tmp_path: Path) -> None:
-    points = "[kbuild.layers]\nDense = odd:ODD\n[kbuild.policies]\npreact = odd:ODD\n[kbuild.data]\ndigits = odd:ODD\n"
-    site = package(tmp_path / "site", "greedy", points, {"odd": "raise SystemExit('imported')\n"})
-    shutil.copy(ROOT / "specs" / "digits.yaml", tmp_path)
-    alone = kbuild(tmp_path, "summarize", "digits.yaml", "--ordering", "preact")
-    assert kbuild(tmp_path, "summarize", "digits.yaml", "--ordering", "preact", sites=(site,)) == alone
-
-
-def test_two_packages_of_one_name_are_both_named(tmp_path: Path) -> None:
-    points = "[kbuild.layers]\nOdd = odd:ODD\n"
-    good = {"odd": LAYER + "ODD = CustomLayer('odd:Odd', 'other')\n"}
-    site = package(tmp_path / "site", "one", points, good)
-    package(tmp_path / "site", "two", points, {})
-    code, _, err = kbuild(tmp_path, "summarize", spec(tmp_path, USES["kbuild.layers"]), sites=(site,))
-    assert (code, "both register it; uninstall one of them" in err) == (2, True)
-    assert "one 1.0" in err
-    assert "two 1.0" in err
-
-
-@pytest.mark.parametrize(
-    ("rule", "said"),
-    [
-        ("lambda call: 1 / 0", "the shape rule of Odd failed: ZeroDivisionError: division by zero"),
-        ("lambda call: 'wide'", "the shape rule of Odd gave 'wide'"),
-    ],
-)
-def test_a_rule_that_fails_is_told_with_its_package(rule: str, said: str, tmp_path: Path) -> None:
-    module = LAYER + f"ODD = CustomLayer('odd:Odd', 'other', shape={rule})\n"
-    site = package(tmp_path / "site", "broken", "[kbuild.layers]\nOdd = odd:ODD\n", {"odd": module})
-    code, _, err = kbuild(tmp_path, "summarize", spec(tmp_path, USES["kbuild.layers"]), sites=(site,))
-    assert (code, said in err, "a fault of the package broken 1.0" in err) == (2, True, True)
-
-
-def test_a_lint_rule_that_fails_leaves_the_others(tmp_path: Path) -> None:
-    module = """from kbuild.lint.finding import Rule
-def check(view):
-    raise KeyError("layers")
-ODD = Rule("odd-rule", "info", "odd", "odd", "odd", "odd", "odd", check)
-"""
-    points = "[kbuild.lint]\nodd-rule = odd:ODD\nunusable-rule = odd:check\n"
-    site = package(tmp_path / "site", "broken", points, {"odd": module})
-    code, out, err = kbuild(tmp_path, "lint", spec(tmp_path, f"ordering: W-A-D-N\n{MLP}"), sites=(site,))
-    assert code == 1
-    assert "the rule failed: KeyError: 'layers'" in out
-    assert "a fault of the package broken 1.0" in out
-    assert "dropout-before-norm" in out
-    assert "note: the lint rule 'unusable-rule' of the package broken 1.0 cannot be used" in err
-
-
-def test_a_source_that_fails_is_told_with_its_package(tmp_path: Path) -> None:
-    kind = """from kbuild.spec.custom_data import CustomData
-from kbuild.spec.data_values import word
-ODD = CustomData(word("file", "bug", "garbage", "list", "module"), "reads:read", example="{odd: file}")
-"""
-    reads = """from kbuild.train.data.arrays import Raw, Split
-def read(data, folder):
-    if data.source == "file":
-        raise OSError("there is no file odd.bin")
-    if data.source == "bug":
-        return {}["x"]
-    if data.source == "list":
-        return Raw("odd", Split({"": [1, 2]}, {"": [1, 2]}), None)
-    return 7
-"""
-    script = """
-import sys
-from pathlib import Path
-from kbuild.errors import SpecError
-from kbuild.spec.load import parse_spec
-from kbuild.spec.data import DataSettings
-from kbuild.train.data.custom import read
-for word in ("file", "bug", "list", "garbage"):
-    try:
-        read("reads:read", DataSettings("odd", word), Path("."))
-    except SpecError as error:
-        print(*(f"{one.code}: {one.message} ({one.hint})" for one in error.problems))
-try:
-    read("nowhere:read", DataSettings("odd", "file"), Path("."))
-except SpecError as error:
-    print(*(f"{one.code}: {one.message} ({one.hint})" for one in error.problems))
-"""
-    site = package(tmp_path / "site", "broken", "[kbuild.data]\nodd = odd:ODD\n", {"odd": kind, "reads": reads})
-    done = python(["-c", script], tmp_path, site)
-    source, missing = (
-        "the data source 'odd' of the package broken 1.0",
-        "ModuleNotFoundError: No module named 'nowhere'",
-    )
-    assert done.stdout.splitlines() == [
-        f"data: {source}: OSError: there is no file odd.bin ()",
-        f"plugin: {source} failed (KeyError: 'x')",
-        f"plugin: {source} gave x with list, no array (a fault of the package broken 1.0)",
-        f"plugin: {source} gave int, no kbuild.train.data.arrays.Raw (a fault of the package broken 1.0)",
-        f"plugin: {source} cannot be used (nowhere:read cannot be loaded: {missing})",
-    ]
-
-
-def test_a_spec_cannot_load_code(tmp_path: Path) -> None:
-    planted = {"odd": "open('imported', 'w')\n"}
-    package(tmp_path, "planted", "[kbuild.layers]\nOdd = odd:ODD\n", planted)
-    for layer in ("Odd", "odd:ODD", "odd.ODD", "{class_name: Odd, module: odd}"):
-        text = MLP.replace("  - Dense: 3", f"  - {layer}\n  - Dense: 3")
-        assert kbuild(tmp_path, "summarize", spec(tmp_path, text))[0] == 2
-    assert kbuild(tmp_path, "summarize", spec(tmp_path, f"{MLP}train: {{data: {{'odd:ODD': 1}}, loss: mse}}\n"))[0] == 2
-    assert not (tmp_path / "imported").exists()
 
 
 @pytest.mark.slow

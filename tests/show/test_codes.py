@@ -11,7 +11,7 @@ from kbuild.spec.load import parse_spec
 from tests.cli.test_cli_errors import inside
 
 #: Codes that no spec alone can raise, and where their tests are.
-ELSEWHERE = {"plugin": "an installed package: tests/test_plugins.py"}
+ELSEWHERE = {"plugin": "an installed package: tests/test_broken_plugins.py"}
 SHOWN = [code for code in EXPLAINED if code not in ELSEWHERE]
 PLANNED = [code for code in SHOWN if not EXPLAINED[code].train]
 TRAINED = [code for code in SHOWN if EXPLAINED[code].train]
