@@ -121,7 +121,7 @@ class Wanted:
         columns = {layer.name: self._columns(layer, file) for layer in self.plan.inputs}
         every = [column for of_layer in columns.values() for column in of_layer]
         self._check([*(("x", column.name) for column in every), *more], file)
-        store, faults = Store([str(at) for at in range(len(every))], file.bytes), Faults(str(file.path), file.span)
+        store, faults = Store(file.bytes), Faults(str(file.path), file.span)
         for arrays in file.batches([*(column.name for column in every), *(name for _, name in more)]):
             typed = [
                 texts(array) if column.dtype == "string" else numbers(array, column, store.rows, faults)
@@ -140,7 +140,7 @@ class Wanted:
         called, at = {}, 0
         for layer in self.plan.inputs:
             own = columns[layer.name]
-            values = tuple(store.column(str(at + n)) for n in range(len(own)))
+            values = tuple(store.column(at + n) for n in range(len(own)))
             at += len(own)
             shape = (store.rows,) if layer.output_shape is not None and len(layer.output_shape) == 1 else None
             side = Side(values, shape or (store.rows, len(own)), values[0].dtype)
@@ -182,11 +182,26 @@ class Wanted:
                 y[key], names = _class_numbers(labels[key], known, column, file)
                 if names and not known:
                     learnt[key] = names
+                    self._check_classes(key, names, column, file)
             else:
                 y[key] = np.concatenate(plain["y", key])
         weight: Named | None = {key: np.concatenate(plain["weight", key]) for key in self.weight} or None
         called |= {("weight", key): f"column {column!r}" for key, column in self.weight.items()}
         return Split(x, y, weight), learnt, called
+
+    def _check_classes(self, key: str, names: Sequence[str], column: str, file: TableFile) -> None:
+        """Labels that are texts: two or more, and no more than the output can tell apart."""
+        target, place = self._of(key), self.data.place("y")
+        shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+        if len(names) == 1:
+            fail(f"{file.path}: the target {column!r} is {names[0]!r} in every row", place, "there is nothing to learn")
+        if target is None or target.units is None:
+            return
+        most = 2 if target.family == "binary" and target.units == 1 else target.units
+        if len(names) > most:
+            message = f"{file.path}: the target {column!r} has {len(names)} labels ({shown})"
+            wanted = f"write `Dense: {len(names)}`" if target.family == "sparse" else "more than two need a unit each"
+            fail(f"{message}, but {target.output!r} has {target.units} units, for {most} classes", place, wanted)
 
     def _of(self, key: str) -> Target | None:
         if not key:

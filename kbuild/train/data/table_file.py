@@ -67,10 +67,11 @@ class TableFile:
         import pyarrow as pa
         from pyarrow import csv as arrow_csv
 
-        bad: list[tuple[int | None, int, int]] = []
+        bad: list[tuple[int | None, int, int, bool]] = []
 
         def ragged(row: Any) -> str:
-            bad.append((row.number, row.actual_columns, row.expected_columns))
+            odd = row.text.count('"') % 2 == 1
+            bad.append((row.number, row.actual_columns, row.expected_columns, odd))
             return "skip" if len(bad) < _TOLD else "error"
 
         first = {"column_names": list(self.named)} if self.named else {}
@@ -90,11 +91,12 @@ class TableFile:
         if bad:
             raise SpecError([self._ragged(*one) for one in bad])
 
-    def _ragged(self, line: int | None, actual: int, expected: int) -> Problem:
+    def _ragged(self, line: int | None, actual: int, expected: int, odd: bool) -> Problem:
         header = 0 if self.named else 1
         place = f"{self.path}, row {line - header}" if line else str(self.path)
         message = f"{place}: {actual} values, but there are {expected} columns"
         hint = f"a value that holds {self.delimiter!r} stands in quotes" if actual > expected else ""
+        hint = "a quote is opened and not closed" if odd else hint
         return Problem("data", message, self.span, hint)
 
     def _explain(self, message: str) -> tuple[str, Span | None, str]:

@@ -21,12 +21,11 @@ class Store:
     """Columns that grow batch by batch.
 
     Args:
-        names: of the columns.
         size: bytes that all of them may take; more than is held in memory go to a temporary file, gone with the store.
     """
 
-    def __init__(self, names: list[str], size: int):
-        self.names, self.rows = names, 0
+    def __init__(self, size: int):
+        self.rows = 0
         self._parts: list[list[Any]] = []
         self._starts: list[int] = []
         self._file: Any = None
@@ -72,9 +71,8 @@ class Store:
         self._parts = [batch.columns for batch in batches]
         self._starts = np.cumsum([0, *(batch.num_rows for batch in batches)]).tolist()
 
-    def column(self, name: str) -> Values:
-        """The values of a column, (rows,)."""
-        at = self.names.index(name)
+    def column(self, at: int) -> Values:
+        """The values of the column at that position, (rows,)."""
         if self._file is None:
             return _array([part[at] for part in self._parts])
         dtype = np.dtype(object) if _is_text(self._parts[0][at]) else np.dtype(str(self._parts[0][at].type))
