@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from kbuild.catalog import facts, operations, shapes, shapes_spatial, weights, wrappers
+from kbuild.catalog import facts, operations, shapes, shapes_encoding, shapes_spatial, weights, wrappers
 from kbuild.catalog.custom import Custom
 from kbuild.catalog.dims import Call, Shape, ShapeError, Weights
 from kbuild.catalog.facts import FORBIDDEN
@@ -200,12 +200,13 @@ _TABLE: dict[str, dict[str, Any]] = {
         _row("preprocessing", _S.color_images, _NONE),
     ),
     **_each("CutMix MixUp MaxNumBoundingBoxes", _row("preprocessing", None, None)),
-    "CategoryEncoding": _row("preprocessing", shapes.category_encoding, _NONE),
-    "Discretization": _row("preprocessing", shapes.discretization, _NONE),
-    "Hashing": _row("preprocessing", shapes.hashing, _NONE),
-    "HashedCrossing": _row("preprocessing", shapes.hashed_crossing, _NONE, **{**_MANY, "most": 2}),
-    **_each("IntegerLookup StringLookup", _row("preprocessing", shapes.lookup, _NONE)),
-    **_each("TextVectorization MelSpectrogram STFTSpectrogram", _row("preprocessing", None, None)),
+    "CategoryEncoding": _row("preprocessing", shapes_encoding.category_encoding, _NONE),
+    "Discretization": _row("preprocessing", shapes_encoding.discretization, _NONE),
+    "Hashing": _row("preprocessing", shapes_encoding.hashing, _NONE),
+    "HashedCrossing": _row("preprocessing", shapes_encoding.hashed_crossing, _NONE, **{**_MANY, "most": 2}),
+    **_each("IntegerLookup StringLookup", _row("preprocessing", shapes_encoding.lookup, _NONE)),
+    "TextVectorization": _row("preprocessing", shapes_encoding.text_vectorization, _NONE),
+    **_each("MelSpectrogram STFTSpectrogram", _row("preprocessing", None, None)),
     "Pipeline": _row("preprocessing", wrappers.pipeline, wrappers.pipeline_weights),
     # the rest
     **_each("Masking ActivityRegularization", _row("other", _SAME, _NONE)),

@@ -229,68 +229,6 @@ def _query_value_key(call: Call) -> tuple[Shape, Shape, Shape]:
     return call.inputs[0], call.inputs[1], call.inputs[2] if len(call.inputs) > 2 else call.inputs[1]
 
 
-# Encodings
-
-
-def category_encoding(call: Call) -> Shape:
-    depth = call.args["num_tokens"]
-    if depth is None:
-        call.fail("needs num_tokens")
-    if call.args["output_mode"] == "one_hot":
-        return _one_hot(call.shape, depth)
-    return (*call.shape[:-1], depth)
-
-
-def discretization(call: Call) -> Shape:
-    mode, bounds = call.args["output_mode"], call.args["bin_boundaries"]
-    if (bounds is None) == (call.args["num_bins"] is None):
-        call.fail("needs either num_bins or bin_boundaries")
-    if mode == "int":
-        return call.shape
-    depth = call.args["num_bins"] if bounds is None else len(bounds) + 1
-    if mode == "one_hot":
-        return _one_hot(call.shape, depth)
-    return (call.shape[0], *call.shape[2:], depth) if len(call.shape) > 1 else (depth,)
-
-
-def hashing(call: Call) -> Shape:
-    return call.shape if call.args["output_mode"] == "int" else (*call.shape[:-1], call.args["num_bins"])
-
-
-def hashed_crossing(call: Call) -> Shape:
-    """Two inputs of one shape, crossed element by element."""
-    left, right = call.inputs
-    if left[-1] != right[-1]:
-        call.fail(f"needs inputs of one shape. Received: {left} and {right}")
-    if call.args["output_mode"] == "int":
-        return left
-    return _one_hot(left, call.args["num_bins"])
-
-
-def lookup(call: Call) -> Shape | None:
-    """IntegerLookup, StringLookup: a slot for every token; None where the vocabulary is still to be learnt."""
-    mode, vocabulary, most = (call.args[name] for name in ("output_mode", "vocabulary", "max_tokens"))
-    if mode == "int":
-        return call.shape
-    if call.args["pad_to_max_tokens"]:
-        if most is None:
-            call.fail("needs max_tokens for pad_to_max_tokens")
-        depth = most
-    elif isinstance(vocabulary, list):
-        unknown = call.args["num_oov_indices"]
-        special = [call.args["oov_token"]] * unknown
-        depth = len(vocabulary) + (0 if vocabulary[:unknown] == special else unknown)
-    else:
-        return None
-    if mode == "one_hot":
-        return _one_hot(call.shape, depth)
-    return (*call.shape[:-1], depth)
-
-
-def _one_hot(shape: Shape, depth: int) -> Shape:
-    return (*shape[:-1], depth) if len(shape) > 1 and shape[-1] == 1 else (*shape, depth)
-
-
 # EinsumDense
 
 

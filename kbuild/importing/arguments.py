@@ -15,6 +15,10 @@ _OUTSIDE = ("name", "build_config")
 _PER_AXIS = ("kernel_size", "strides", "pool_size", "dilation_rate", "size", "padding", "cropping", "output_size")
 
 
+#: Layers that learn a vocabulary; their type is that of its words.
+_LOOKUPS = ("StringLookup", "IntegerLookup", "TextVectorization")
+
+
 class Unreadable(ValueError):
     """A config that a spec cannot hold; the message says what in it."""
 
@@ -32,6 +36,8 @@ def read_arguments(cls: str, config: dict[str, Any]) -> dict[str, Any]:
     assert signature is not None
     if cls == "Bidirectional":
         config = _bidirectional(config)
+    if cls in _LOOKUPS:
+        config = _lookup(config)
     found: dict[str, Any] = {}
     for name, value in config.items():
         if name in _OUTSIDE:
@@ -77,6 +83,17 @@ def _bidirectional(config: dict[str, Any]) -> dict[str, Any]:
             own[key] = {name: value for name, value in inner.items() if name not in ("name", "go_backwards")}
     if "backward_layer" in own and own.get("layer") == own["backward_layer"]:
         del config["backward_layer"]
+    return config
+
+
+def _lookup(config: dict[str, Any]) -> dict[str, Any]:
+    """With the size of a vocabulary that was learnt from data: a spec says how large it becomes, the data what it is."""
+    config = {name: value for name, value in config.items() if name != "dtype"}
+    if config.get("oov_method") == "floormod":  # the default, which not every lookup takes
+        del config["oov_method"]
+    size, sized = config.pop("vocabulary_size", None), config.get("vocabulary") or config.get("pad_to_max_tokens")
+    if size is not None and not sized and config.get("output_mode") != "int":
+        config |= {"max_tokens": size, "pad_to_max_tokens": True}
     return config
 
 

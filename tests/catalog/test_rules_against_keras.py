@@ -15,7 +15,7 @@ CASES = json.loads((Path(__file__).parent / "rules.json").read_text())
 
 #: Layers without a shape rule: only Keras knows.
 UNKNOWN = {
-    *("CutMix", "MixUp", "MaxNumBoundingBoxes", "MelSpectrogram", "STFTSpectrogram", "TextVectorization"),
+    *("CutMix", "MixUp", "MaxNumBoundingBoxes", "MelSpectrogram", "STFTSpectrogram"),
     *("GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells"),
 }
 
@@ -50,7 +50,7 @@ def call(keras, cls, args, shapes):
         "ReversibleEmbedding",
         "HashedCrossing",
     )
-    dtype = "string" if cls == "StringLookup" else "int32" if integers else None
+    dtype = "string" if cls in ("StringLookup", "TextVectorization") else "int32" if integers else None
     inputs = [keras.KerasTensor(tuple(shape), dtype=dtype or "float32") for shape in shapes]
     layer = make(keras, cls, args)
     output = layer(*inputs) if facts.reads == "args" else layer(inputs if facts.reads == "many" else inputs[0])

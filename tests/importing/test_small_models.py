@@ -87,6 +87,38 @@ def test_the_plan_of_a_model_states_what_keras_built(name, tmp_path):
             assert planned.config["use_bias"] is layer.use_bias
 
 
+def test_vocabularies_that_were_learnt_keep_their_size(tmp_path):
+    import numpy as np
+
+    layers = keras.layers
+    city, job, age = (
+        keras.Input((1,), dtype="string", name="city"),
+        keras.Input((1,), dtype="string", name="job"),
+        keras.Input((2,), name="age"),
+    )
+    learnt = layers.StringLookup(output_mode="one_hot", name="learnt")
+    learnt.adapt(np.array([["rome"], ["oslo"], ["rome"]]))
+    given = layers.StringLookup(vocabulary=["a", "b"], output_mode="multi_hot", name="given")
+    padded = layers.StringLookup(max_tokens=9, pad_to_max_tokens=True, output_mode="one_hot", name="padded")
+    padded.adapt(np.array([["rome"]]))
+    joined = layers.Concatenate(name="joined")(
+        [learnt(city), given(job), padded(city), layers.Normalization(name="n")(age)]
+    )
+    model = keras.Model([city, job, age], layers.Dense(3, name="out")(joined))
+    path = tmp_path / "m.keras"
+    model.save(path)
+    imported = import_model(path)
+    assert (
+        "{StringLookup: {max_tokens: 3, output_mode: one_hot, pad_to_max_tokens: true}, name: learnt" in imported.spec
+    )
+    assert "{StringLookup: {output_mode: multi_hot, vocabulary: [a, b]}, name: given, from: job}" in imported.spec
+    built = build_model(imported.plan)
+    assert built.count_params() == model.count_params()
+    assert [tuple(layer.output.shape) for layer in built.layers] == [
+        tuple(model.get_layer(layer.name).output.shape) for layer in built.layers
+    ]
+
+
 def test_weights_move_over_and_the_outputs_are_equal(tmp_path):
     import numpy as np
 
