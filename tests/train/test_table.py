@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,23 @@ def test_every_column_at_fault_is_told(load: Callable[..., Data]) -> None:
 
 def test_a_mark_of_byte_order_is_no_part_of_a_name(load: Callable[..., Data]) -> None:
     assert load(b"\xef\xbb\xbf" + ROWS.encode()).train.x["age"].shape == (3, 1)
+
+
+def test_whole_numbers_are_exact(load: Callable[..., Data]) -> None:
+    grades = SPEC.replace("{job: [tech, admin], city: 5}", "{grade: [1, 2]}")
+    content = "age,hours-per-week,grade,income\n1,1,9007199254740991,a\n1,1,-2,b\n"
+    values = load(content, grades).train.x["grade"]
+    assert (values.dtype, values.tolist()) == (np.int64, [[9007199254740991], [-2]])
+    (message,) = told(load, content.replace("0991", "0993"), grades)
+    assert "row 1, column 'grade': '9007199254740993' is beyond 2^53" in message
+    (message,) = told(load, content.replace("-2", "1.5"), grades)
+    assert "row 2, column 'grade': '1.5' is not a whole number" in message
+
+
+def test_without_pyarrow(load: Callable[..., Data], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (message,) = told(load, ROWS)
+    assert message == "tables are read by pyarrow, which is not installed | pip install 'kbuild[table]'"
 
 
 def test_line_ends_and_quotes(load: Callable[..., Data]) -> None:

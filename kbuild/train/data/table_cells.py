@@ -66,6 +66,9 @@ class Faults:
 
 _NO_VALUE = "is no value"
 
+#: Cells are read as float64, which holds every whole number below this.
+_EXACT = 2.0**53
+
 
 def texts(array: Any) -> Any:
     """An Arrow array as text without blanks around it; "" where there is no value."""
@@ -114,6 +117,9 @@ def numbers(array: Any, column: Column, start: int, faults: Faults) -> np.ndarra
         if limits is not None:
             wrong |= (found < limits.min) | (found >= float(limits.max) + 1)
         _fault(faults, column, "is not a whole number" if limits else "is not a number", wrong, start, array)
+        _fault(
+            faults, column, "is beyond 2^53, where numbers are not exact", ~wrong & (abs(found) >= _EXACT), start, array
+        )
         found = np.where(wrong, 0, found)
     with np.errstate(over="ignore"):
         return np.asarray(found.astype(dtype))
