@@ -113,6 +113,23 @@ def test_refused(tmp_path: Path, text: str, expected: str) -> None:
         table_spec(tmp_path / "people.csv", "income", tmp_path / "m.yaml")
 
 
+def test_many_numbers_are_one_input(tmp_path: Path) -> None:
+    names = [f"c{at}" for at in range(300)]
+    rows = [",".join([str(at), *["nowhere"], *[str(at % 7)] * 300, "ab"[at % 2]]) for at in range(40)]
+    (tmp_path / "people.csv").write_text("\n".join([",".join(["id", "country", *names, "income"]), *rows]) + "\n")
+    text = table_spec(tmp_path / "people.csv", "income", tmp_path / "model.yaml")
+    (tmp_path / "model.yaml").write_text(text)
+    spec, plan = compile_spec(tmp_path / "model.yaml")
+    assert [layer.cls for layer in plan.layers[:3]] == ["InputLayer", "Normalization", "Dense"]
+    assert spec.train is not None
+    data = load_data(spec.train, plan, resolve_losses(spec.train, plan), tmp_path, 0)
+    assert data.train.x["input"].shape == (32, 300)
+    mixed = ",".join([*(f"t{at}" for at in range(2001)), "income"])
+    (tmp_path / "people.csv").write_text("\n".join([mixed, *[",".join(["ab"[at % 2]] * 2002) for at in range(9)]]))
+    with pytest.raises(InputError, match=r"2,001 columns, .* more inputs than the limit table-columns \(2,000\)"):
+        table_spec(tmp_path / "people.csv", "income", tmp_path / "model.yaml")
+
+
 def test_hostile_names_are_quoted(tmp_path: Path) -> None:
     (tmp_path / "people.csv").write_text(
         '"a: #b","yes","[x]","=1+1","{q}","income\n2"\n'

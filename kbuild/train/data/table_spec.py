@@ -14,12 +14,15 @@ import numpy as np
 
 from kbuild.errors import InputError, suggest
 from kbuild.spec.data import SUFFIXES, DataSettings
-from kbuild.spec.table import input_name
+from kbuild.spec.table import LIMITS, input_name
 from kbuild.train.data.table_cells import MISSING, texts
 from kbuild.train.data.table_file import TableFile, open_table
 
 #: Rows that are looked at; values that a vocabulary lists; slots of one that is learnt; classes of a target.
 ROWS, LISTED, SLOTS, CLASSES = 200_000, 20, 1_000, 1_000
+
+#: Columns of numbers alone, more than this, are one input.
+WIDE = 200
 
 #: Whole numbers 0, 1, ... of so many values are classes.
 NUMBERED = 20
@@ -101,12 +104,15 @@ def table_spec(path: Path, target: str, output: Path) -> str:
     source = Path(os.path.relpath(path, output.parent)).as_posix()
     data = [f"{kind}: {_word(source)}", f"y: {_word(target)}"]
     data += [f"delimiter: {json.dumps(separator)}"] * (separator != ",") + ["missing: 0"] * bool(missing)
-    lines = [
-        f"# Learns {_line(target)} from the other columns of {_line(path.name)}, typed by what they hold.",
-        "input:",
-        "  table:",
-    ]
-    if numeric:
+    wide = len(numeric) > WIDE and not category
+    if len(numeric) + len(category) > LIMITS["table-columns"] and not wide:
+        raise InputError(
+            f"{path}: {len(numeric) + len(category):,} columns, numbers and texts, are more inputs than the limit "
+            f"table-columns ({LIMITS['table-columns']:,}); keep those that matter"
+        )
+    lines = [f"# Learns {_line(target)} from the other columns of {_line(path.name)}, typed by what they hold."]
+    lines += [f"input: {{shape: [{len(numeric)}]}}"] if wide else ["input:", "  table:"]
+    if numeric and not wide:
         lines += ["    numeric:  # normalized with the mean and variance of the training rows"]
         lines += [f"      - {_word(one.name)}" for one in numeric]
     if category:
@@ -114,9 +120,12 @@ def table_spec(path: Path, target: str, output: Path) -> str:
         lines += [f"      {_word(one.name)}: {_category(one)}" for one in category]
     if left:
         lines += [f"    # left out: {reason}" for reason in left]
+    if wide and left:
+        data += [f"x: [{', '.join(_word(one.name) for one in numeric)}]"]
     name = input_name(target)
     name = name if name and not name.startswith("table") and name not in {input_name(c) for c in columns} else "out"
     lines += ["ordering: {order: W-N-A-D, dropout: 0.1}", "layers:"]
+    lines += ["  - Normalization  # with the mean and variance of the training rows"] * wide
     lines += ["  - Dense: {units: 64, activation: relu}"] * 2
     lines += [f"  - {{Dense: {head}, name: {_word(name)}}}  # {about}", "train:", f"  data: {{{', '.join(data)}}}"]
     if missing:
