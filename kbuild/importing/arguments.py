@@ -87,7 +87,7 @@ def _bidirectional(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lookup(config: dict[str, Any]) -> dict[str, Any]:
-    """With the size of a vocabulary that was learnt from data: a spec says how large it becomes, the data what it is."""
+    """With the size of a vocabulary that was learnt from data: a spec says how large it becomes, data what it is."""
     config = {name: value for name, value in config.items() if name != "dtype"}
     if config.get("oov_method") == "floormod":  # the default, which not every lookup takes
         del config["oov_method"]
