@@ -165,8 +165,8 @@ def _known(steps: list[str]) -> Iterator[tuple[str, tuple[bool, str]]]:
     """Keys that a section takes though the spec may not write them, and the arguments of a layer."""
     from kbuild import policy
     from kbuild.catalog import facts
+    from kbuild.spec.ordering import ORDERING_KEYS
     from kbuild.spec.parse import TOP_KEYS
-    from kbuild.spec.settings import ORDERING_KEYS
     from kbuild.spec.table import TABLE_KEYS
     from kbuild.spec.train import LATER_KEYS, TRAIN_KEYS
 

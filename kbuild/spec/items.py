@@ -19,8 +19,8 @@ from kbuild.spec.model import (
     UseItem,
 )
 from kbuild.spec.names import meant, valid_name
+from kbuild.spec.ordering import UNIT_KEYS
 from kbuild.spec.reader import Items, Mapping, Node, Scalar, kind_of, plain
-from kbuild.spec.settings import UNIT_KEYS
 
 BESIDE = ("name", "from", *UNIT_KEYS, "when", "with")
 STRUCTURES = ("repeat", "branches", "residual", "use")

@@ -27,22 +27,13 @@ from kbuild.catalog.layers import FORBIDDEN, layer_names, lookup
 from kbuild.errors import Problem, Span, listing, nearest, suggest
 from kbuild.spec.names import meant
 from kbuild.spec.reader import Items, Mapping, Node, Scalar, core_value, kind_of, plain
+from kbuild.spec.unknown import METRIC_WORDS, unknown_layer, unknown_name
 
 #: Kinds whose bare names stay strings: Keras resolves them itself (and `accuracy` by the loss and the targets).
 _STRINGS = {"initializer", "regularizer", "constraint", "metric"}
 
 #: Names that Keras' `get` does not make an object of, though the classes have defaults for all arguments.
 _NOT_AS_STRING = {"constant", "Constant", "l1_l2"}
-
-#: Metric names that Keras resolves when it sees the targets.
-_METRIC_WORDS = ("accuracy", "acc")
-
-#: Callbacks that take a Python function, and where else it belongs.
-_FUNCTIONS = {
-    "LambdaCallback": "it runs a Python function",
-    "LearningRateScheduler": "it runs a Python function; write a schedule as the optimizer's learning_rate",
-    "RemoteMonitor": "it sends the training's data to a server",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +109,14 @@ def read_object(kind: str, node: Node, problems: list[Problem]) -> Any:
         return None
     name, arguments = found
     word = name.value
-    if kind == "metric" and arguments is None and str(word).lower() in _METRIC_WORDS:
+    if kind == "metric" and arguments is None and str(word).lower() in METRIC_WORDS:
         return word
     if kind == "layer" and (word in FORBIDDEN or lookup(word) is None):
         problems.append(unknown_layer(word, name.span))
         return None
     signature = facts.signature(kind, word)
     if signature is None:
-        problems.append(_unknown_name(kind, word, name.span))
+        problems.append(unknown_name(kind, word, name.span))
         return None
     if arguments is None and word in _NOT_AS_STRING:
         return {"class_name": signature.name, "config": dict(signature.optional)}
@@ -158,35 +149,6 @@ def _name_and_arguments(kind: str, node: Node, problems: list[Problem]) -> tuple
 
 def _kind_of(node: Node) -> str:
     return f"a mapping of {len(node)} keys" if isinstance(node, Mapping) else kind_of(node)
-
-
-def unknown_layer(name: str, span: Span, also: tuple[str, ...] = ()) -> Problem:
-    """The problem of a name that is no layer class a spec may use; `also` are words that could stand there as well."""
-    if name in FORBIDDEN:
-        return Problem("forbidden-layer", f"{name} cannot be used in a spec", span, FORBIDDEN[name])
-    if refused := facts.refused_layer(name):
-        return Problem("plugin", refused.complaint, span, refused.refusal)
-    hint = suggest(name, (*facts.known_names("layer"), *also))
-    before, colon, _ = name.partition(":")
-    if colon and lookup(before) is not None:
-        hint = f"put a blank behind the colon: {before}: ..."
-    return Problem(
-        "unknown-layer", f"there is no layer class {name[:60]!r}", span, _without_module("layer", name) or hint
-    )
-
-
-def _without_module(kind: str, name: str) -> str:
-    """A hint for a dotted name whose last part Keras knows, such as `keras.layers.Dense`."""
-    last = name.rpartition(".")[2]
-    return f"write {last}" if last != name and facts.signature(kind, last) is not None else ""
-
-
-def _unknown_name(kind: str, name: str, span: Span) -> Problem:
-    if kind == "callback" and name in _FUNCTIONS:
-        return Problem("unknown-name", f"{name} cannot be used in a spec", span, _FUNCTIONS[name])
-    words = (*facts.known_names(kind), *(_METRIC_WORDS if kind == "metric" else ()))
-    hint = _without_module(kind, name) or suggest(name, words)
-    return Problem("unknown-name", f"there is no {kind} {name[:60]!r}", span, hint)
 
 
 # Arguments

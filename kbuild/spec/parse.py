@@ -15,9 +15,9 @@ from kbuild.errors import Problem, Span, suggest
 from kbuild.spec.items import read_blocks, read_items, read_references
 from kbuild.spec.model import FORMAT, InputDecl, Reference, Spec
 from kbuild.spec.names import NAME, meant, valid_name
+from kbuild.spec.ordering import ORDERING_KEYS, read_ordering
 from kbuild.spec.reader import Items, Mapping, Node, Scalar, kind_of, plain
 from kbuild.spec.resolve import resolve
-from kbuild.spec.settings import ORDERING_KEYS, read_ordering
 from kbuild.spec.table import Table, read_table
 from kbuild.spec.train import TRAIN_KEYS, read_train
 

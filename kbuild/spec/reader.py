@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from kbuild.errors import Problem, Source, Span, SpecError, suggest
+from kbuild.spec.yaml_errors import in_words
 
 #: Bounds on the input, by the name the error shows.
 LIMITS = {"file-size": 4_000_000, "depth": 64, "nodes": 1_000_000, "alias-expansion": 100_000, "digits": 1_000}
@@ -128,20 +129,6 @@ def kind_of(node: Node) -> str:
     return f"the number {value!r:.40}"
 
 
-def locate(node: Node, path: tuple[Any, ...]) -> Span:
-    """The place of the value at `path` (keys and indices) below `node`, or of the nearest node above it."""
-    for step in path:
-        below: Node | None = None
-        if isinstance(node, Mapping):
-            below = node.get(str(step))
-        elif isinstance(node, Items) and isinstance(step, int) and step < len(node.items):
-            below = node.items[step]
-        if below is None:
-            break
-        node = below
-    return node.span
-
-
 def read_file(path: str | Path, included: bool = False) -> tuple[Source, Node]:
     """Read a YAML file.
 
@@ -193,7 +180,7 @@ def read_text(text: str, name: str, before: str = "", included: bool = False) ->
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         span = Span(source, mark.line + 1, mark.column + 1) if mark else Span(source, 1, 1)
-        _fail("yaml", *_in_words(error, source, span))
+        _fail("yaml", *in_words(error, source, span))
     except yaml.reader.ReaderError as error:
         at = error.position if isinstance(error.position, int) else 0
         before = text[:at]
@@ -203,48 +190,6 @@ def read_text(text: str, name: str, before: str = "", included: bool = False) ->
     except yaml.YAMLError as error:  # pragma: no cover - PyYAML raises only the two above
         _fail("yaml", str(error), Span(source, 1, 1))
     raise AssertionError("unreachable")
-
-
-#: What PyYAML says → what it means to someone who wrote a spec, and what to do.
-_WORDS_OF_YAML = {
-    "mapping values are not allowed in this context": (
-        "a ':' where no mapping can begin",
-        "one `key: value` a line, with a blank behind ':'; text that holds ': ' needs quotes",
-    ),
-    "found character that cannot start any token": (
-        "a character that nothing can begin with",
-        "put the text in quotes",
-    ),
-    "did not find expected '-' indicator": ("an entry of a list begins with '-'", "indent it as the entries before it"),
-    "did not find expected key": ("a key does not stand where the keys before it do", "indent it as they are"),
-    "did not find expected ',' or '}'": ("expected ',' or '}'", ""),
-    "did not find expected ',' or ']'": ("expected ',' or ']'", ""),
-    "found unexpected end of stream": ("the text ends inside it", ""),
-    "found unknown escape character": ("no such escape after '\\'", "in single quotes '\\' stands for itself"),
-    "block sequence entries are not allowed in this context": (
-        "a list with dashes cannot begin here",
-        "write each entry on a line of its own; text that begins with '-' needs quotes",
-    ),
-    "found duplicate anchor": ("an anchor of that name stands already", ""),
-}
-
-
-def _in_words(error: yaml.MarkedYAMLError, source: Source, span: Span) -> tuple[str, Span, str]:
-    """The message, place and hint of a syntax error; what was not closed is where the reader has to look."""
-    what, begun = error.problem or error.context or "not YAML", error.context_mark
-    message, hint = _WORDS_OF_YAML.get(what, (what, ""))
-    if source.line(span.line)[span.column - 1 : span.column] == "\t":
-        return "a tab cannot indent", span, "indent with blanks"
-    opened = (error.context or "").removeprefix("while parsing a ").removeprefix("while scanning a ")
-    if begun is not None and opened in ("flow mapping", "flow sequence", "quoted scalar", "double-quoted scalar"):
-        sign = source.line(begun.line + 1)[begun.column : begun.column + 1]
-        if what == "found unexpected end of stream" or not source.line(span.line).strip():
-            return f"{sign} is never closed", Span(source, begun.line + 1, begun.column + 1), ""
-        if opened.startswith("flow"):
-            hint = f"the {sign} of line {begun.line + 1} is not closed before this"
-    elif begun is not None and begun.line + 1 != span.line and hint.startswith("indent"):
-        hint += f" (from line {begun.line + 1})"
-    return message, span, hint
 
 
 def _neighbour(path: Path) -> str:

@@ -11,15 +11,14 @@ from kbuild.catalog import facts
 from kbuild.catalog.arguments import checker_of, object_kind
 from kbuild.catalog.layers import layer_names, lookup
 from kbuild.catalog.operations import OPERATIONS
-
-Schema = dict[str, Any]
+from kbuild.spec.schema_forms import Schema, ref
 
 #: Kinds of objects that a schema defines, layers apart.
 KINDS = ("initializer", "regularizer", "constraint", "optimizer", "schedule", "loss", "metric", "callback")
 #: Roles of layers that a key of the spec asks for.
 ROLES = ("N", "P", "A", "merge")
 _LINK = "https://www.tensorflow.org/api_docs/python/tf/keras/{module}/{name}"
-_EXPRESSION: Schema = {"$ref": "#/$defs/expression"}
+_EXPRESSION = ref("expression")
 
 
 @cache

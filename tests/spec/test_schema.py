@@ -19,10 +19,10 @@ from kbuild.catalog.layers import layer_names
 from kbuild.errors import SpecError
 from kbuild.resources import specs_dir
 from kbuild.spec.items import BESIDE, STRUCTURES
+from kbuild.spec.ordering import ORDERING_KEYS
 from kbuild.spec.parse import TOP_KEYS
 from kbuild.spec.reader import plain, read_text
 from kbuild.spec.schema import schema
-from kbuild.spec.settings import ORDERING_KEYS
 from kbuild.spec.train import LATER_KEYS, TRAIN_KEYS
 
 DATA = Path(__file__).parents[1] / "data"

@@ -11,11 +11,13 @@ from kbuild.errors import Problem, Span, listing, suggest
 from kbuild.plan.graph import Branch, Graph, Node, Scope, Unit, full_name
 from kbuild.spec.items import STRUCTURES
 from kbuild.spec.model import Beside, Item, LayerItem, Reference, Spec
-from kbuild.spec.objects import Arguments, read_arguments, unknown_layer
+from kbuild.spec.objects import Arguments, read_arguments
+from kbuild.spec.ordering import UNIT_KEYS
 from kbuild.spec.reader import Mapping, Scalar, kind_of, plain
 from kbuild.spec.reader import Node as Tree
 from kbuild.spec.resolve import resolve
-from kbuild.spec.settings import NOTHING, UNIT_KEYS, Setting, Settings, origin
+from kbuild.spec.settings import NOTHING, Setting, Settings, origin
+from kbuild.spec.unknown import unknown_layer
 
 #: Bounds on the expansion, by the name the error shows.
 LIMITS = {"expanded-layers": 50_000, "expanded-items": 200_000, "block-depth": 32}
