@@ -128,7 +128,10 @@ def cnn(repetitions: int) -> str:
         "Keras `fit` on NumPy arrays": _run("keras_fit", *words),
         "Keras `fit` on a `tf.data` pipeline": _run("keras_fit", *words, "--tf-data"),
     }
-    text = f"`specs/mnist_cnn.yaml` on the first {CNN[1]} images of MNIST, four epochs. Convolutions take all the time."
+    text = (
+        f"`specs/mnist_cnn.yaml` with momentum 0.9 on the first {CNN[1]} images of MNIST, four epochs. Convolutions "
+        "take all the time."
+    )
     return section(title, text, _training(contestants, {"Keras `fit` on NumPy arrays": 1.0}, repetitions))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.workers.protocol import BATCH, LEARNING_RATE, read_task, report
+from benchmarks.workers.protocol import BATCH, LEARNING_RATE, SETTINGS, read_task, report
 from kbuild.plan.pipeline import plan_spec
 from kbuild.resources import spec_path
 from kbuild.spec.load import load_spec
@@ -25,7 +25,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         data = Path(place) / "part.npz"
         np.savez(data, x_train=x, y_train=y, x_test=x_test, y_test=y_test)
-        changes = [f"train.data={{npz: {data}}}", "train.validation=0"]
+        changes = [f"train.data={{npz: {data}}}", "train.validation=0", *SETTINGS[task.model]]
         spec = load_spec(spec_path(f"mnist_{task.model}"), overrides=changes)
         assert spec.train is not None
         assert spec.train.batch_size == BATCH
