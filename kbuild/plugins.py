@@ -13,12 +13,16 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+
+#: ``module:attribute``, where a package keeps something that is imported when it is used.
+ADDRESS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +140,18 @@ def load(group: str, name: str, check: Check[T]) -> Loaded[T] | None:
     return _loaded(mine[0], check, mine) if mine else None
 
 
+def find(group: str, name: str, check: Check[T]) -> T | None:
+    """The plugin of that name; None where no package registers it, or where it cannot be used."""
+    loaded = load(group, name, check)
+    return loaded.made if loaded is not None else None
+
+
+def refusal(group: str, name: str, check: Check[T]) -> Loaded[T] | None:
+    """Why the plugin of that name cannot be used, where a package registers one that cannot."""
+    loaded = load(group, name, check)
+    return loaded if loaded is not None and loaded.made is None else None
+
+
 def every(group: str, check: Check[T], builtin: Collection[str] = ()) -> tuple[Loaded[T], ...]:
     """All plugins of a group, imported and checked; those that bear a name of kbuild's own are refused."""
     mine = [one for one in registered() if one.group == group]
@@ -167,6 +183,29 @@ def _loaded(plugin: Plugin, check: Check[T], same: list[Plugin]) -> Loaded[T]:
         return Loaded(plugin, None, str(error))
     except Exception as error:
         return Loaded(plugin, None, f"{plugin.value} cannot be read: {said(error)}")
+
+
+def require(wrong: Iterable[tuple[object, str]]) -> None:
+    """Raise Unfit with the first reason whose condition holds.
+
+    >>> require([(False, "never said"), ("", "nor this")])
+    """
+    for is_wrong, why in wrong:
+        if is_wrong:
+            raise Unfit(why)
+
+
+def imported(address: str) -> Any:
+    """What a package keeps at ``module:attribute``.
+
+    Raises:
+        Unfit: it cannot be imported; says why.
+    """
+    module, _, attribute = address.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (Exception, SystemExit) as error:
+        raise Unfit(f"{address} cannot be loaded: {said(error)}") from error
 
 
 def said(error: BaseException) -> str:

@@ -281,8 +281,7 @@ def named(text: Any) -> Policy | None:
     """The policy of that name, kbuild's own or one of an installed package; None where there is none."""
     if not isinstance(text, str) or text in BY_NAME or looks_like_order(text):
         return BY_NAME.get(text) if isinstance(text, str) else None
-    loaded = plugins.load(GROUP, text, checked)
-    return loaded.made if loaded is not None else None
+    return plugins.find(GROUP, text, checked)
 
 
 def every() -> tuple[Policy, ...]:

@@ -25,7 +25,6 @@ KINDS = ("", "conv", "dense")
 #: What every Keras layer takes by keyword, with its defaults.
 KEYWORDS: dict[str, Any] = {"trainable": True, "dtype": None, "autocast": True, "activity_regularizer": None}
 
-_CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 _ARGUMENT = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
@@ -113,14 +112,12 @@ class Custom:
 
 def find(name: str) -> Custom | None:
     """The layer that a package registers under that name; None where none does, or where it cannot be used."""
-    loaded = plugins.load(GROUP, name, checked)
-    return loaded.made if loaded is not None else None
+    return plugins.find(GROUP, name, checked)
 
 
 def refusal(name: str) -> plugins.Loaded[Custom] | None:
     """Why the layer of that name cannot be used, where a package registers one that cannot."""
-    loaded = plugins.load(GROUP, name, checked)
-    return loaded if loaded is not None and loaded.made is None else None
+    return plugins.refusal(GROUP, name, checked)
 
 
 def checked(plugin: plugins.Plugin, found: Any) -> Custom:
@@ -133,7 +130,7 @@ def checked(plugin: plugins.Plugin, found: Any) -> Custom:
         raise plugins.Unfit(f"{plugin.value} is no kbuild.catalog.custom.CustomLayer")
     arguments = (*found.required, *found.optional)
     wrong = [
-        (_CLASS.fullmatch(str(found.keras_class)) is None, "its keras_class is not written module:Class"),
+        (plugins.ADDRESS.fullmatch(str(found.keras_class)) is None, "its keras_class is not written module:Class"),
         (not str(found.keras_class).endswith(f":{plugin.name}"), "its keras_class bears another name than it"),
         (found.role not in ROLES, f"its role is one of {', '.join(ROLES)}"),
         (found.reads not in READS, f"its reads is one of {', '.join(READS)}"),
@@ -147,7 +144,5 @@ def checked(plugin: plugins.Plugin, found: Any) -> Custom:
         (found.stem and not _ARGUMENT.fullmatch(found.stem), "its stem is no plain word"),
         (not 1 <= found.least <= (found.most or found.least), "it reads fewer inputs than it needs"),
     ]
-    for is_wrong, why in wrong:
-        if is_wrong:
-            raise plugins.Unfit(why)
+    plugins.require(wrong)
     return Custom(plugin.name, found, plugin.origin)

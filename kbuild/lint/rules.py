@@ -63,12 +63,13 @@ def checked(plugin: plugins.Plugin, found: Any) -> Rule:
     if not isinstance(found, Rule):
         raise plugins.Unfit(f"{plugin.value} is no kbuild.lint.finding.Rule")
     texts = (found.id, found.level, found.says, found.why, found.source, found.bad, found.good)
-    if found.id != plugin.name:
-        raise plugins.Unfit(f"it is registered as {plugin.name!r} and its id is {found.id!r}")
-    if found.level not in LEVELS or not callable(found.check):
-        raise plugins.Unfit(f"its level is one of {', '.join(LEVELS)}, and its check is a function")
-    if not all(isinstance(text, str) and text.strip() for text in texts):
-        raise plugins.Unfit("its says, why, source, bad and good are texts, none of them empty")
+    wrong = [
+        (found.id != plugin.name, f"it is registered as {plugin.name!r} and its id is {found.id!r}"),
+        (found.level not in LEVELS, f"its level is one of {', '.join(LEVELS)}"),
+        (not callable(found.check), "its check is a function"),
+        (not all(isinstance(text, str) and text.strip() for text in texts), "one of its texts is empty"),
+    ]
+    plugins.require(wrong)
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +37,9 @@ def imported(keras_class: str) -> Any:
         Unfit: it cannot be imported, or is no layer class; says why.
     """
     keras: Any = import_keras()
-    module, _, name = keras_class.partition(":")
-    try:
-        cls = getattr(import_module(module), name)
-    except (Exception, SystemExit) as error:
-        raise plugins.Unfit(f"{keras_class} cannot be loaded: {plugins.said(error)}") from error
-    if not (isinstance(cls, type) and issubclass(cls, keras.layers.Layer) and cls.__name__ == name):
+    cls = plugins.imported(keras_class)
+    named = getattr(cls, "__name__", "") == keras_class.partition(":")[2]
+    if not (named and isinstance(cls, type) and issubclass(cls, keras.layers.Layer)):
         raise plugins.Unfit(f"{keras_class} is no layer class of that name")
     return cls
 

@@ -6,7 +6,6 @@ so that a spec is checked without them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,8 +14,6 @@ from kbuild import plugins
 from kbuild.spec.data_values import Value
 
 GROUP = "kbuild.data"
-
-_FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -61,14 +58,12 @@ def names() -> tuple[str, ...]:
 
 def find(name: str) -> Custom | None:
     """The kind of data that a package registers under that name; None where none does, or where it cannot be used."""
-    loaded = plugins.load(GROUP, name, checked)
-    return loaded.made if loaded is not None else None
+    return plugins.find(GROUP, name, checked)
 
 
 def refusal(name: str) -> plugins.Loaded[Custom] | None:
     """Why the kind of that name cannot be used, where a package registers one that cannot."""
-    loaded = plugins.load(GROUP, name, checked)
-    return loaded if loaded is not None and loaded.made is None else None
+    return plugins.refusal(GROUP, name, checked)
 
 
 def checked(plugin: plugins.Plugin, found: Any) -> Custom:
@@ -81,13 +76,14 @@ def checked(plugin: plugins.Plugin, found: Any) -> Custom:
         raise plugins.Unfit(f"{plugin.value} is no kbuild.spec.custom_data.CustomData")
     functions = [found.read, *([found.single] if found.single else [])]
     wrong = [
-        (not all(_FUNCTION.fullmatch(str(one)) for one in functions), "its functions are not written module:function"),
+        (
+            not all(plugins.ADDRESS.fullmatch(str(one)) for one in functions),
+            "its functions are not written module:function",
+        ),
         (not all(isinstance(one, Value) for one in (found.source, *found.options.values())), "a value is no Value"),
         (bool({plugin.name, "classes"} & set(found.options)), f"{plugin.name} and classes are no options"),
         (bool(set(found.needs) - set(found.options)), "it needs an option that it does not take"),
         (plugin.name not in found.example, "its example does not show its name"),
     ]
-    for is_wrong, why in wrong:
-        if is_wrong:
-            raise plugins.Unfit(why)
+    plugins.require(wrong)
     return Custom(plugin.name, found, plugin.origin)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,7 @@ def function(address: str) -> Any:
     Raises:
         Unfit: it cannot be imported, or is none; says why.
     """
-    module, _, attribute = address.partition(":")
-    try:
-        found = getattr(import_module(module), attribute)
-    except (Exception, SystemExit) as error:
-        raise plugins.Unfit(f"{address} cannot be loaded: {plugins.said(error)}") from error
+    found = plugins.imported(address)
     if not callable(found):
         raise plugins.Unfit(f"{address} is no function")
     return found
