@@ -182,11 +182,6 @@ def write_state(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     write_file(path, lambda stream: np.savez(stream, **named), keep=path.with_name(PREVIOUS))
 
 
-def save_checkpoint(path: Path, model: Any, callbacks: list[Any], progress: Progress, extra: list[Any]) -> None:
-    """`capture` and `write_state`."""
-    write_state(path, capture(model, callbacks, progress, extra))
-
-
 def has_state(path: Path) -> bool:
     """Whether a state was ever written to `path`."""
     return path.exists() or path.with_name(PREVIOUS).exists()

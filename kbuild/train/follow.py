@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from kbuild.plan.plan import Plan
-from kbuild.train.prepare import Prepared, build
+from kbuild.train.prepare import Prepared, build, make_loop
 from kbuild.train.result import Followed
 from kbuild.train.rundir import RunDir
 from kbuild.train.strategy import Replicas
@@ -21,16 +21,12 @@ def follow(prepared: Prepared, plan: Plan, replicas: Replicas, run: RunDir, resu
     Raises:
         As `train`.
     """
-    from kbuild.train.loop import Loop
-    from kbuild.train.objects import make_augment, make_callbacks
-    from kbuild.train.trainer import Trainer, check_monitors
+    from kbuild.train.objects import make_callbacks
+    from kbuild.train.trainer import Trainer
 
     settings, data = prepared.settings, prepared.data
     model = build(prepared, plan, replicas)
-    with replicas.scope():
-        augment = make_augment(settings.augment, settings.seed)
-    loop = Loop(model, data.train, settings.batch_size, augment, settings.class_weight, replicas)
-    check_monitors(settings, loop, data.validation is not None)  # reading metrics takes all workers
+    loop = make_loop(model, prepared, replicas)
     with TemporaryDirectory() as scratch:  # what callbacks write
         callbacks = make_callbacks(settings.callbacks, Path(scratch))
         trainer = Trainer(

@@ -103,6 +103,24 @@ def build(prepared: Prepared, plan: Plan, replicas: Replicas = ONE) -> Any:
     return model
 
 
+def make_loop(model: Any, prepared: Prepared, replicas: Replicas = ONE) -> Any:
+    """The `kbuild.train.loop.Loop` that trains a built model on its data.
+
+    Raises:
+        InputError: a callback watches what the training does not measure.
+    """
+    from kbuild.train.loop import Loop
+    from kbuild.train.objects import make_augment
+    from kbuild.train.trainer import check_monitors
+
+    settings, data = prepared.settings, prepared.data
+    with replicas.scope():
+        augment = make_augment(settings.augment, settings.seed)
+    loop = Loop(model, data.train, settings.batch_size, augment, settings.class_weight, replicas)
+    check_monitors(settings, loop, data.validation is not None)  # reading metrics takes all workers
+    return loop
+
+
 def build_from(trained: Any, prepared: Prepared, plan: Plan) -> Any:
     """A model of one copy with the values of a trained one."""
     model = build(prepared, plan)

@@ -108,8 +108,7 @@ def reproduce(
     earlier = read_earlier(run_dir)
     if earlier.state != "finished":
         raise InputError(f"{run_dir} is not finished; `kbuild train {run_dir} --resume` goes on with it")
-    last = earlier.run.checkpoints / "last" / "state.npz"
-    values_of(last)  # refused now rather than after training
+    values_of(earlier.run.state)  # refused now rather than after training
     spec, settings = earlier.spec, earlier.settings
     plan = plan_spec(spec)
     place = tempfile.TemporaryDirectory(prefix="kbuild-") if into is None else nullcontext(str(into))
@@ -129,7 +128,7 @@ def reproduce(
         if not found.same:
             differences["model"] = ["this version of kbuild plans another model; `kbuild diff` shows how"]
         groups = ("model", "optimizer")
-        states = [run.checkpoints / "last" / "state.npz" for run in (earlier.run, again)]
+        states = [run.state for run in (earlier.run, again)]
         weights, optimizer = (compared(*(values_of(state, group) for state in states)) for group in groups)
         best = compared(*(values_of(state, "best_weights") for state in states))
         epoch = _first_epoch(earlier.run, again)

@@ -111,7 +111,7 @@ def check_files(earlier: Earlier, hashes: Fingerprints) -> None:
     run = earlier.run
     if (run.path / DATA).exists():
         hashes.check(read_json(run.path / DATA))
-    check_last(run.checkpoints / "last" / "state.npz")
+    check_last(run.state)
 
 
 def go_on(earlier: Earlier, command: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from kbuild.train.fingerprint import Fingerprints
 from kbuild.train.follow import follow
 from kbuild.train.interrupt import Interrupted, sigterm_as_interrupt
 from kbuild.train.lock import holding
-from kbuild.train.prepare import Prepared, build, build_from, prepare, train_settings
+from kbuild.train.prepare import Prepared, build, build_from, make_loop, prepare, train_settings
 from kbuild.train.progress import Silent, make_progress, shown
 from kbuild.train.result import DryRun, Followed, RunResult
 from kbuild.train.resume import COMMAND_SETTINGS, DATA, check_files, command_settings, find_earlier, go_on
@@ -183,9 +183,9 @@ def _work(job: _Job) -> RunResult:
     from kbuild.export.parity import CheckProcess, check_parity
     from kbuild.export.saved_model import export_saved_model
     from kbuild.train.loop import Loop
-    from kbuild.train.objects import go_on_after, make_augment, make_callbacks
+    from kbuild.train.objects import go_on_after, make_callbacks
     from kbuild.train.trackers import make_trackers
-    from kbuild.train.trainer import Trainer, check_monitors
+    from kbuild.train.trainer import Trainer
 
     run, plan, status, display = job.run, job.plan, job.status, job.display
     settings, data = job.prepared.settings, job.prepared.data
@@ -203,10 +203,7 @@ def _work(job: _Job) -> RunResult:
         if note:
             display.note(note)
             run.log(note)
-        with job.replicas.scope():
-            augment = make_augment(settings.augment, settings.seed)
-        loop = Loop(model, data.train, settings.batch_size, augment, settings.class_weight, job.replicas)
-        check_monitors(settings, loop, data.validation is not None)
+        loop = make_loop(model, job.prepared, job.replicas)
         callbacks = make_callbacks(settings.callbacks, run.path, append=job.resume)
         run.write(DATA, job.hashes.to_dict())
         timer = Speed(loop.rows)

@@ -23,6 +23,9 @@ from kbuild.train.lock import LOCK, holder, is_held
 #: The file that says a directory is a run of kbuild.
 MARKER = "command.json"
 
+#: The last state of the training, in `checkpoints/`.
+LAST = Path("last", "state.npz")
+
 #: What is written before it, and the names under which files are written before they are renamed.
 _FIRST = ("spec.yaml", "resolved.yaml", "plan.json", "summary.txt", "log.txt", "logs")
 _LEFT_OVER = re.compile(r"\.(.+\.(tmp|old)-\d+|\d+-.+)$")
@@ -37,6 +40,10 @@ class RunDir:
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    @property
+    def state(self) -> Path:
+        return self.checkpoints / LAST
 
     @property
     def saved_model(self) -> Path:
@@ -183,7 +190,7 @@ def is_unbegun(path: Path) -> bool:
 
 def clean(run: RunDir) -> None:
     """Remove what a killed process left half-written."""
-    for folder in (run.path, run.checkpoints, run.checkpoints / "last", run.path / "export"):
+    for folder in (run.path, run.checkpoints, run.state.parent, run.path / "export"):
         for path in folder.glob(".*") if folder.is_dir() else ():
             if _LEFT_OVER.match(path.name):
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

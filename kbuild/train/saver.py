@@ -15,9 +15,7 @@ import numpy as np
 from kbuild.model.backend import import_keras
 from kbuild.train.checkpoint import write_state
 from kbuild.train.files import naming_failures
-
-#: The state in a run's `checkpoints/`.
-LAST = Path("last", "state.npz")
+from kbuild.train.rundir import LAST
 
 #: Checkpoints may take at most this share of the time where nobody asks for more.
 SHARE = 0.03

@@ -22,7 +22,8 @@ from kbuild.train.failures import Diverged, NonFinite
 from kbuild.train.files import naming_failures
 from kbuild.train.interrupt import Interrupted, StopSignal
 from kbuild.train.loop import Chunks, Loop, flat, permutation
-from kbuild.train.saver import LAST, Saver
+from kbuild.train.rundir import LAST
+from kbuild.train.saver import Saver
 
 _KEPT = "a checkpoint is written, --resume goes on from it"
 

@@ -13,7 +13,7 @@ from kbuild.errors import InputError, TrainingError
 from kbuild.model.backend import import_keras
 from kbuild.spec.train import CheckpointEvery
 from kbuild.train import saver
-from kbuild.train.checkpoint import PREVIOUS, Progress, load_checkpoint, read_state, save_checkpoint, write_state
+from kbuild.train.checkpoint import PREVIOUS, Progress, capture, load_checkpoint, read_state, write_state
 from kbuild.train.data.arrays import Data, Split
 from kbuild.train.loop import Loop
 from kbuild.train.trainer import Trainer
@@ -65,7 +65,7 @@ def same_models(one: Trainer, other: Trainer) -> None:
 def test_values_of_the_last_step_come_back(data: Data, tmp_path: Path) -> None:
     loop = Loop(make_model(), data.train, 8)
     loop.train_chunk(loop.order(np.arange(40)), 0, 3)
-    save_checkpoint(tmp_path / "state.npz", loop.model, [], Progress(epoch=0, step=3), [])
+    write_state(tmp_path / "state.npz", capture(loop.model, [], Progress(epoch=0, step=3), []))
     fresh = Loop(make_model(), data.train, 8)
     assert load_checkpoint(tmp_path / "state.npz", fresh.model, [], []) == Progress(epoch=0, step=3)
     for one, other in zip(values(fresh.model), values(loop.model), strict=True):
@@ -145,7 +145,7 @@ def test_state_of_another_model_is_refused(data: Data, tmp_path: Path) -> None:
     path = tmp_path / "state.npz"
     model = make_model()
     Loop(model, data.train, 8)
-    save_checkpoint(path, model, [], Progress(), [])
+    write_state(path, capture(model, [], Progress(), []))
     keras: Any = import_keras()
     other = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
     other.compile("adam", "mse")
@@ -160,7 +160,7 @@ def test_a_full_disk_keeps_the_state_before(data: Data, tmp_path: Path, monkeypa
     path = tmp_path / "state.npz"
     model = make_model()
     Loop(model, data.train, 8)
-    save_checkpoint(path, model, [], Progress(epoch=1), [])
+    write_state(path, capture(model, [], Progress(epoch=1), []))
     content = path.read_bytes()
 
     def full(_: int) -> None:
@@ -168,7 +168,7 @@ def test_a_full_disk_keeps_the_state_before(data: Data, tmp_path: Path, monkeypa
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(TrainingError, match=r"the disk is full: cannot write .*state\.npz"):
-        save_checkpoint(path, model, [], Progress(epoch=2), [])
+        write_state(path, capture(model, [], Progress(epoch=2), []))
     assert path.read_bytes() == content
     assert [file.name for file in tmp_path.iterdir()] == ["state.npz"]
 

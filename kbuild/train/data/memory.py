@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kbuild.train.data.arrays import Rows, Values, parts
+from kbuild.train.data.arrays import Rows, parts
 
 #: The part of the memory that the arrays of one source may take; what is larger is read from its files in batches.
 RESIDENT_SHARE = 0.25
@@ -57,11 +57,6 @@ def in_memory(sizes: Sequence[int]) -> list[bool]:
         room -= sizes[at]
         kept[at] = room >= 0
     return kept
-
-
-def size_of(values: Values) -> int:
-    """Bytes of all rows."""
-    return int(np.prod(values.shape, dtype="int64")) * values.dtype.itemsize
 
 
 def loaded(rows: Rows) -> np.ndarray:
