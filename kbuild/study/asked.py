@@ -15,7 +15,7 @@ from kbuild.lint.commuting import commuting_orders
 from kbuild.plan.pipeline import compile_spec
 from kbuild.plan.plan import Plan
 from kbuild.spec.model import Spec
-from kbuild.study.design import DIRECTIONS, Arm, Design, direction_of
+from kbuild.study.design import DIRECTIONS, Arm, Design, direction_of, trial_settings
 from kbuild.study.sameness import fingerprint
 
 #: Seeds where nobody says how many.
@@ -75,10 +75,8 @@ def make_design(path: Path, asked: Asked) -> tuple[Spec, Design, dict[str, Plan]
         InputError: an unknown policy, metric or baseline, or nothing to compare.
         SpecError: the spec does not compile, or not under one of the policies.
     """
-    from kbuild.train.prepare import train_settings
-
     spec, own = compile_spec(path, None, asked.settings)
-    settings = train_settings(spec, asked.epochs, asked.batch_size)
+    settings = trial_settings(spec, asked.epochs, asked.batch_size)
     if not settings.validation:
         raise InputError(
             "a study chooses by validation data, and this spec has `validation: 0`; leave test data for the end"
@@ -106,7 +104,7 @@ def make_design(path: Path, asked: Asked) -> tuple[Spec, Design, dict[str, Plan]
         asked.batch_size,
         asked.alpha,
         asked.target,
-        tuple(_notes(marked, plans)),
+        (*_strategy(spec), *_notes(marked, plans)),
     )
     _check(design)
     return spec, design, plans
@@ -167,14 +165,12 @@ def _points(grid: Sequence[str]) -> Iterator[tuple[str, ...]]:
 
 
 def _arm(path: Path, asked: Asked, ordering: str | None, point: tuple[str, ...], own: Plan) -> tuple[Arm, Plan]:
-    from kbuild.train.prepare import train_settings
-
     label = " ".join([ordering or own.policy or own.order, *(_short(text) for text in point)])
     try:
         spec, plan = compile_spec(path, ordering, [*asked.settings, *point])
     except SpecError as error:
         raise InputError(f"{error}\n(under {label})") from error
-    settings = train_settings(spec, asked.epochs, asked.batch_size)
+    settings = trial_settings(spec, asked.epochs, asked.batch_size)
     return Arm(label, ordering, point, plan.order, fingerprint(plan, settings)), plan
 
 
@@ -215,6 +211,11 @@ def _baseline(arms: dict[str, tuple[Arm, Plan]], path: Path, asked: Asked, own: 
     arms.clear()
     arms.update({label: (replace(made[0], label=label), made[1]), **others})
     return label
+
+
+def _strategy(spec: Spec) -> Iterator[str]:
+    if spec.train is not None and spec.train.strategy is not None:
+        yield f"train.strategy: {spec.train.strategy} is left out: a trial trains one copy of the model on one core"
 
 
 def _notes(arms: Sequence[Arm], plans: dict[str, Plan]) -> Iterator[str]:

@@ -227,12 +227,11 @@ def _examples(folder: Folder) -> dict[str, Any]:
     import ray
 
     from kbuild.plan.losses import resolve_losses
-    from kbuild.train.prepare import train_settings
 
     design, shelf = folder.design(), Shelf()
     for arm in design.distinct:
         spec, plan = folder.compiled(design, arm)
-        settings = train_settings(spec, design.epochs, design.batch_size)
+        settings = design.settings(spec)
         shelf.take(settings, plan, resolve_losses(settings, plan), spec.folder)
     resident = {k: data for k, data in shelf.known.items() if all(split.resident for split in data.splits.values())}
     return {asked: ray.put(data) for asked, data in resident.items()}

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import yaml
 
 from kbuild.errors import InputError
+from kbuild.spec.model import Spec
+from kbuild.spec.train import TrainSettings
+from kbuild.train.prepare import train_settings
 
 #: Version of `study.yaml`.
 FORMAT = 1
@@ -58,6 +61,15 @@ class Trial:
     @property
     def id(self) -> str:
         return f"{self.slug}-seed{self.seed}"
+
+
+def trial_settings(spec: Spec, epochs: int | None = None, batch_size: int | None = None) -> TrainSettings:
+    """The spec's settings for one trial: one copy of the model on one core, whatever `train.strategy` says.
+
+    Raises:
+        SpecError: as `train_settings`.
+    """
+    return replace(train_settings(spec, epochs, batch_size), strategy=None)
 
 
 @dataclass(frozen=True)
@@ -107,6 +119,10 @@ class Design:
     def arm(self, label: str) -> Arm:
         """The arm of that label."""
         return next(arm for arm in self.arms if arm.label == label)
+
+    def settings(self, spec: Spec) -> TrainSettings:
+        """How the trials of an arm train, from its spec."""
+        return trial_settings(spec, self.epochs, self.batch_size)
 
     def to_yaml(self) -> str:
         data = {"kbuild_study": FORMAT, **asdict(self)}

@@ -36,7 +36,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Ready:
-    """A worker has started; `environment` is of `kbuild.train.rundir.environment`."""
+    """A worker has started; `environment` is of `kbuild.train.environment`."""
 
     environment: dict[str, Any]
 

@@ -19,7 +19,6 @@ from kbuild.spec.model import Spec
 from kbuild.study.design import Arm, Design
 from kbuild.study.sameness import fingerprint
 from kbuild.train.files import write_json, write_text
-from kbuild.train.prepare import train_settings
 
 MARKER = "study.yaml"
 
@@ -74,7 +73,7 @@ class Folder:
         """
         spec = load_spec(self.path / "resolved.yaml", arm.ordering, arm.overrides)
         plan = plan_spec(spec)
-        settings = train_settings(spec, design.epochs, design.batch_size)
+        settings = design.settings(spec)
         if arm.fingerprint not in ("", fingerprint(plan, settings)):
             raise InputError(f"{self.path} was begun with another model under {arm.label}; start a new study")
         folder = self.path / str(self.command().get("data_folder", "."))

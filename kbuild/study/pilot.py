@@ -21,7 +21,6 @@ from kbuild.study.processes import Processes
 from kbuild.study.progress import Silent, duration
 from kbuild.study.record import Record
 from kbuild.study.words import number
-from kbuild.train.prepare import train_settings
 
 EPOCHS, SEEDS = 2, 3
 #: Numbers of seeds for which the dry run says what can be detected.
@@ -70,7 +69,7 @@ def forecast(spec: Spec, design: Design, plans: dict[str, Plan], workers: int, s
     Raises:
         WorkError, InputError: what a study would raise.
     """
-    epochs = train_settings(spec, design.epochs, design.batch_size).epochs
+    epochs = design.settings(spec).epochs
     base = design.arm(design.baseline)
     other = next(arm for arm in design.distinct if arm.label != design.baseline)
     seeds = design.seeds[:SEEDS] if len(design.seeds) >= SEEDS else tuple(range(SEEDS))

@@ -24,7 +24,6 @@ from kbuild.study.record import Record, read_records, write_table
 from kbuild.study.shift import SAYS, shift_rows, shifts
 from kbuild.study.words import number, p_text
 from kbuild.train.files import finite, write_json, write_text
-from kbuild.train.prepare import train_settings
 
 #: A model of more layers than this is drawn as the small example network under its ordering.
 _MOST_LAYERS = 40
@@ -97,7 +96,7 @@ def _page(folder: Folder, design: Design, arm: Arm) -> ArmPage:
         spec, plan = folder.compiled(design, arm)
     except (KbuildError, OSError) as error:
         return ArmPage(arm, f"cannot be drawn: {error}", "", ())
-    settings = train_settings(spec, design.epochs, design.batch_size)
+    settings = design.settings(spec)
     findings = lint(plan, settings, folder=spec.folder)
     told = tuple((one.rule, one.level, one.message) for one in findings)
     return ArmPage(arm, *_drawing(plan, arm), told)

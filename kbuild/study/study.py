@@ -27,7 +27,7 @@ from kbuild.study.processes import Processes
 from kbuild.study.progress import duration, make_display
 from kbuild.study.record import Record
 from kbuild.study.report import make_report
-from kbuild.train.prepare import prepare, train_settings
+from kbuild.train.prepare import prepare
 
 #: Name → what makes the executor of a directory and a number of workers (None for as many as there are cores).
 EXECUTORS: dict[str, Callable[[Path, int | None], Executor]] = {"processes": Processes, "ray": Cluster}
@@ -143,5 +143,5 @@ def _continued(path: Path, asked: Asked, run_dir: Path | None, resume: bool) -> 
 
 def _check(spec: Spec, design: Design, plans: dict[str, Plan]) -> None:
     """Losses, metrics and data, before any worker is started."""
-    settings = train_settings(spec, design.epochs, design.batch_size)
+    settings = design.settings(spec)
     prepare(spec, plans[design.baseline], settings)

@@ -61,13 +61,12 @@ class Runner:
 
     def _session(self, label: str) -> Any:
         from kbuild.study.session import Session
-        from kbuild.train.prepare import train_settings
 
         if label not in self._sessions:
             while len(self._sessions) >= _KEPT:
                 self._sessions.pop(next(iter(self._sessions)))
             spec, plan = self.folder.compiled(self.design, self.design.arm(label))
-            settings = train_settings(spec, self.design.epochs, self.design.batch_size)
+            settings = self.design.settings(spec)
             self._sessions[label] = Session(spec, plan, settings, self.shelf)
         return self._sessions[label]
 

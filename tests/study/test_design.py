@@ -66,6 +66,16 @@ def test_a_grid_over_a_training_setting_makes_different_arms(spec_path):
     assert len(made.distinct) == 2
 
 
+def test_a_strategy_is_left_out_and_that_is_told(spec_path):
+    asked = {"orderings": ("W-N-A-D", "W-A"), "seeds": (0, 1)}
+    alone = design(spec_path, **asked)
+    made = design(spec_path, **asked, settings=("train.strategy=mirrored:2",))
+    assert [arm.fingerprint for arm in made.arms] == [arm.fingerprint for arm in alone.arms]
+    assert any("train.strategy: mirrored:2 is left out" in note for note in made.notes)
+    with pytest.raises(InputError, match="same model"):
+        design(spec_path, grid=("train.strategy=mirrored:2,multiworker",))
+
+
 def test_the_design_survives_its_file(spec_path):
     made = design(spec_path, orderings=("W-A", "plain"), grid=("ordering.dropout.rate=0.1,0.3",), epochs=3, target=0.5)
     assert Design.from_yaml(made.to_yaml()) == made
