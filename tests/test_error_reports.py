@@ -19,7 +19,7 @@ CASES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 #: Codes that no spec alone can raise, and why.
 ELSEWHERE = {
-    "override": "an option cannot be applied: tests/test_overrides.py",
+    "override": "an option cannot be applied: tests/spec/test_overrides.py",
     "data": "the arrays do not fit the model: tests/train",
     "plugin": "an installed package is broken: tests/test_broken_plugins.py",
     "loss-activation-mismatch": "raised when the model is compiled for training: tests/train",
