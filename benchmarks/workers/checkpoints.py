@@ -21,7 +21,7 @@ from kbuild.train.loop import Loop
 from kbuild.train.prepare import Prepared, build, train_settings
 from kbuild.train.trainer import Trainer
 
-TURNS = 4
+TURNS = 8
 
 
 def main() -> None:
