@@ -1,4 +1,4 @@
-"""What a split holds, as a short text: the same for the same bytes, wherever and whenever they were read."""
+"""What a split holds, as a short text: the same for the same values, in memory or in files, wherever and whenever."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 
 from kbuild.errors import InputError
-from kbuild.train.data.arrays import Changed, Data, Picked, Split, Values, parts
+from kbuild.train.data.arrays import Data, Split, Values, parts
 
 
 def fingerprint(split: Split) -> str:
-    """A hash of the content of a split: names, shapes, dtypes and every value.
+    """A hash of the content of a split: names, shapes, dtypes and every value, as the training takes them.
 
-    Values that are read when they are asked for may say it themselves, at less than the cost of reading them all: rows
-    with a method `fingerprint() -> str` are asked for it.
+    Rows that are read when they are asked for are read once, part by part.
 
     >>> one, other = np.arange(6.0).reshape(3, 2), np.zeros(3)
     >>> fingerprint(Split({"a": one}, {"b": other})) == fingerprint(Split({"a": one.copy()}, {"b": other}))
@@ -37,22 +36,13 @@ def _hash() -> Any:
 
 
 def _of(values: Values) -> str:
-    own = getattr(values, "fingerprint", None)
-    if own is not None:
-        return str(own())
     found = _hash()
     found.update(f"{tuple(values.shape)} {values.dtype}".encode())
-    if isinstance(values, Picked):
-        found.update(_of(values.rows).encode())
-        found.update(np.ascontiguousarray(values.index, "int64"))
-    elif isinstance(values, Changed):
-        found.update(_of(values.rows).encode())
-    else:
-        for _, part in parts(values):
-            if part.dtype.hasobject:
-                found.update(repr(part.tolist()).encode())
-            elif part.size:
-                found.update(np.ascontiguousarray(part).reshape(-1).view("uint8"))
+    for _, part in parts(values):
+        if part.dtype.hasobject:
+            found.update(repr(part.tolist()).encode())
+        elif part.size:
+            found.update(np.ascontiguousarray(part).reshape(-1).view("uint8"))
     return str(found.hexdigest())
 
 

@@ -16,6 +16,7 @@ from kbuild.spec.train import TrainSettings
 from kbuild.train.checkpoint import Progress
 from kbuild.train.classes import FILE, to_json
 from kbuild.train.data.arrays import Data
+from kbuild.train.data.seen import differences
 from kbuild.train.environment import describe_environment
 from kbuild.train.fingerprint import Fingerprints
 from kbuild.train.follow import follow
@@ -252,7 +253,8 @@ def _work(job: _Job) -> RunResult:
         saved = export_saved_model(model, run.saved_model, data.classes)
         sample = data.test or data.validation or data.train
         parity = check_parity(model, saved, sample.x, process, run.parity, settings.precision, data.classes)
-    status.finish("finished", images_per_second=timer.rate, stopped=progress.stopped)
+    changed = _look_again(job)
+    status.finish("finished", images_per_second=timer.rate, stopped=progress.stopped, data_changed=changed)
     run.log(
         f"finished: the exported model predicts the same (largest difference "
         f"{max(f['max_abs'] for f in parity['outputs'].values()):.3g})"
@@ -268,6 +270,20 @@ def _work(job: _Job) -> RunResult:
         status.best,
         timer.rate,
     )
+
+
+def _look_again(job: _Job) -> list[str]:
+    """Say which files of the data are not what they were when they were read; what was read on the way was compared."""
+    changed = differences(job.prepared.data.files)
+    if changed:
+        more = f"; and {len(changed) - 3} more" if len(changed) > 3 else ""
+        warning = (
+            f"warning: {'; '.join(changed[:3])}{more}. The run used what it had read before; "
+            "`--resume` and `kbuild reproduce` will report other values"
+        )
+        job.display.note(warning)
+        job.run.log(warning)
+    return changed
 
 
 def _recalibrate(run: RunDir, model: Any, data: Data) -> None:

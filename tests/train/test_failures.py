@@ -163,7 +163,10 @@ def test_a_data_file_that_does_not_stay(tmp_path: Path, what: str) -> None:
         np.savez(data, x_train=arrays["x_train"][::-1], y_train=arrays["y_train"])
     _, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
-    assert json.loads((run / "metrics.json").read_text())["epochs"] == 40
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["epochs"] == 40
+    assert metrics["data_changed"] == [f"{data} {'was changed' if what == 'changes' else 'is not there any more'}"]
+    assert metrics["data_changed"][0] in (run / "log.txt").read_text()
     said = killing.finish(killing.command(spec, run, "--epochs", "41"), expect=2)
     assert ("the data changed since the run began" if what == "changes" else "data.npz") in said
     assert listed(run)[0] == "finished"

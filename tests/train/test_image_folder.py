@@ -17,6 +17,7 @@ from kbuild.train.data import images, memory
 from kbuild.train.data.arrays import parts
 from kbuild.train.data.image_folder import ImageRows
 from kbuild.train.data.load import load_data, load_single
+from kbuild.train.data.seen import look
 from kbuild.train.data.sources import data_at
 
 SPEC = """\
@@ -228,7 +229,7 @@ def test_a_folder_to_evaluate_on_has_the_numbers_of_the_training(compiled: Calla
 
 def test_an_image_that_vanishes_is_named(tmp_path: Path) -> None:
     write(tmp_path)
-    rows = ImageRows(str(tmp_path), ("ant/0.png", "bee/1.png"), (2, 8, 8, 1), "grayscale")
+    rows = ImageRows(look(["ant/0.png", "bee/1.png"], tmp_path), (2, 8, 8, 1), "grayscale")
     assert rows[:1].shape == (1, 8, 8, 1)
     (tmp_path / "bee" / "1.png").unlink()
     with pytest.raises(TrainingError, match=r"cannot read the image .*bee/1.png: No such file"):
@@ -236,6 +237,9 @@ def test_an_image_that_vanishes_is_named(tmp_path: Path) -> None:
     (tmp_path / "bee" / "1.png").write_text("other")
     with pytest.raises(TrainingError, match=r"bee/1.png: it is no PNG.*; it was whole before training"):
         rows[np.array([1])]
+    (tmp_path / "ant" / "0.png").write_bytes(encode(pixels(7)))
+    with pytest.raises(TrainingError, match=r"ant/0.png was changed while it was in use"):
+        rows[np.array([0])]
 
 
 def test_digits_as_pictures_from_spec_to_saved_model(compiled: Callable[..., Any], tmp_path: Path) -> None:

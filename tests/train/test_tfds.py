@@ -16,6 +16,7 @@ from kbuild.plan.losses import resolve_losses
 from kbuild.train.data import memory
 from kbuild.train.data.arrays import parts
 from kbuild.train.data.load import load_data
+from kbuild.train.fingerprint import Fingerprints
 
 tfds = pytest.importorskip("tensorflow_datasets", reason="the extra `tfds` is not installed")
 
@@ -84,10 +85,13 @@ def whole(values: Any) -> np.ndarray:
 
 @pytest.mark.parametrize("resident", [True, False])
 def test_a_prepared_data_set(load: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, resident: bool) -> None:
+    hashes = Fingerprints(load("{tfds: insects/plain, sample_weight: weight}"))
     if not resident:
         monkeypatch.setattr(memory, "memory", lambda: 0)
     data = load("{tfds: insects/plain, sample_weight: weight}")
     assert data.train.resident == resident
+    Fingerprints(data).check(hashes.to_dict())
+    assert [Path(files.path(0)).suffix for files in data.files] == [".tfrecord-00000-of-00001"] * 2
     numbers = whole(data.train.x["input"])[:, 0, 0, 0]
     assert sorted(numbers.tolist()) == list(range(20))
     assert whole(data.train.y["out"]).tolist() == [number % 3 for number in numbers]

@@ -206,6 +206,10 @@ def test_a_file_that_changes_is_named(tmp_path: Path) -> None:
     write(tmp_path / "a.tfrecord", [example(i) for i in range(4)])
     records = index([tmp_path / "a.tfrecord"], None)
     with (tmp_path / "a.tfrecord").open("r+b") as file:
+        file.write(bytes(1))
+        file.flush()
+        with pytest.raises(TrainingError, match=r"a.tfrecord was changed while it was in use"):
+            records.read([2])
         file.truncate(100)
     with pytest.raises(TrainingError, match=r"a.tfrecord, record 2: the file was cut short"):
         records.read([2])

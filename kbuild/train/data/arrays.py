@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from kbuild.spec.classes import ClassNames
+from kbuild.train.data.seen import Seen
 
 #: Bytes of the parts in which rows are looked at one after the other.
 PART_BYTES = 16 * 2**20
@@ -168,6 +169,7 @@ class Raw:
             own. Rows are numbered from 0 in the order of the split.
         notes: for the log.
         hint: what to do where images have other channels than an input.
+        files: what was read, as it was before that.
     """
 
     origin: str
@@ -178,6 +180,7 @@ class Raw:
     places: Mapping[str, Callable[[int], str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     hint: str = ""
+    files: tuple[Seen, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,7 @@ class Data:
         test: None where the source has none.
         notes: what was done to the arrays and how they were split, for the log.
         classes: output layer → names of its classes by number, where they are known.
+        files: what was read, as it was before that.
     """
 
     train: Split
@@ -197,6 +201,7 @@ class Data:
     test: Split | None
     notes: tuple[str, ...] = ()
     classes: ClassNames = field(default_factory=dict)
+    files: tuple[Seen, ...] = ()
 
     @property
     def splits(self) -> dict[str, Split]:

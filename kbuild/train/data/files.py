@@ -15,6 +15,7 @@ import numpy as np
 
 from kbuild.errors import TrainingError
 from kbuild.train.data.arrays import row_indices
+from kbuild.train.data.seen import changed_in_use
 
 
 class FileRows:
@@ -66,7 +67,7 @@ class FileRows:
 
     def _check(self) -> None:
         if self._now() != self._state:
-            raise TrainingError(f"{self.path} was changed while it was in use; train again from the file as it is now")
+            raise changed_in_use(self.path)
 
     def _now(self) -> tuple[int, int]:
         state = os.fstat(self._file)

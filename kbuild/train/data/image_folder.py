@@ -15,6 +15,7 @@ from kbuild.train.data.arrays import Raw, Split, Values, row_indices
 from kbuild.train.data.images import CHANNELS, Broken, decode, each, stacked
 from kbuild.train.data.memory import in_memory
 from kbuild.train.data.npz import fail
+from kbuild.train.data.seen import Seen, look
 
 #: What files of images are called.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")
@@ -31,14 +32,12 @@ class ImageRows:
     """Images that are decoded when they are asked for.
 
     Attributes:
-        root: of the files.
-        files: paths below the root.
+        files: one a row, as they were before they were read.
         shape: (rows, height, width, channels).
         color: a key of CHANNELS.
     """
 
-    root: str
-    files: tuple[str, ...]
+    files: Seen
     shape: tuple[int, ...]
     color: str
 
@@ -47,16 +46,18 @@ class ImageRows:
         return np.dtype("uint8")
 
     def __len__(self) -> int:
-        return len(self.files)
+        return self.shape[0]
 
     def __getitem__(self, index: Any) -> np.ndarray:
         return stacked((self._one(row) for row in row_indices(index, len(self))), self.shape[1:])
 
     def _one(self, row: int) -> np.ndarray:
-        path = os.path.join(self.root, self.files[row])
+        path = self.files.path(row)
         try:
             with open(path, "rb") as stream:
-                return decode(stream.read(), self.color, (self.shape[1], self.shape[2]))
+                pixels = decode(stream.read(), self.color, (self.shape[1], self.shape[2]))
+                self.files.check(row, stream.fileno())
+            return pixels
         except OSError as error:
             raise TrainingError(f"cannot read the image {path}: {error.strerror or error}") from error
         except Broken as error:
@@ -103,12 +104,15 @@ def _read(
     found: dict[str, Split] = {}
     places, names = {}, {}
     problems: list[Problem] = []
+    seen: list[Seen] = []
     for name, path in parts.items():
         try:
             files, labels = _files(path, classes, span)
+            seen.append(look(files, path))
             if size is None:
                 size = _first_size(path, files, color, span)
-            values, kept, more = _images(path, files, (*size, CHANNELS[color]), color, "size" in data.options, span)
+            shape = (*size, CHANNELS[color])
+            values, kept, more = _images(path, seen[-1], shape, color, "size" in data.options, span)
         except SpecError as error:
             problems += error.problems
             continue
@@ -121,7 +125,7 @@ def _read(
         raise SpecError(problems)
     other = "grayscale" if color == "rgb" else "rgb"
     hint = f"write `color: {other}`"
-    return Raw(str(root), found["train"], found.get("test"), names, {"": classes}, places, notes, hint)
+    return Raw(str(root), found["train"], found.get("test"), names, {"": classes}, places, notes, hint, tuple(seen))
 
 
 def _classes(data: DataSettings, path: Path, span: Span | None) -> tuple[str, ...]:
@@ -177,10 +181,10 @@ def _try(path: Path, file: str, color: str, size: tuple[int, int] | None) -> np.
 
 
 def _images(
-    path: Path, files: tuple[str, ...], shape: tuple[int, ...], color: str, resize: bool, span: Span | None
+    path: Path, seen: Seen, shape: tuple[int, ...], color: str, resize: bool, span: Span | None
 ) -> tuple[Values, np.ndarray, tuple[str, ...]]:
     """Every image decoded once: the pixels (in memory where they fit), which files are whole, and notes."""
-    size = (shape[0], shape[1])
+    files, size = seen.names, (shape[0], shape[1])
     (resident,) = in_memory([len(files) * int(np.prod(shape))])
     pixels = np.empty((len(files), *shape), "uint8") if resident else None
     broken: dict[str, str] = {}
@@ -207,8 +211,7 @@ def _images(
     notes = (_listed(path, broken, len(files)),) if broken else ()
     if pixels is not None:
         return pixels if kept.all() else pixels[kept], kept, notes
-    whole = tuple(file for file, keep in zip(files, kept, strict=True) if keep)
-    return ImageRows(str(path), whole, (len(whole), *shape), color), kept, notes
+    return ImageRows(seen.take(kept), (int(kept.sum()), *shape), color), kept, notes
 
 
 def _listed(path: Path, broken: dict[str, str], count: int) -> str:

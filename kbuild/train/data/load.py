@@ -17,6 +17,7 @@ from kbuild.spec.train import TrainSettings
 from kbuild.train.classes import match_classes
 from kbuild.train.data.arrays import Data, Split, parts
 from kbuild.train.data.checks import Checker
+from kbuild.train.data.seen import Seen
 from kbuild.train.data.sources import like, read_examples, read_source
 
 #: Sets the draws that split apart from those that shuffle: SeedSequence([seed, this]).
@@ -50,12 +51,13 @@ def load_unsplit(settings: TrainSettings, plan: Plan, targets: Sequence[Target],
     checker.finish()
     classes, left_out = match_classes(settings.data, raw.classes, plan, targets)
     notes = [*raw.notes, *checker.notes, *left_out]
-    validation = None
+    validation, files = None, raw.files
     if isinstance(settings.validation, DataSettings):
         known = raw.classes or settings.data.classes
         held = like(settings.validation, settings.data)
-        validation = load_single(held, plan, targets, folder, notes, known)
-    return Data(train, validation, test, tuple(notes), classes)
+        validation, more = _load_single(held, plan, targets, folder, notes, known)
+        files = (*files, *more)
+    return Data(train, validation, test, tuple(notes), classes, files)
 
 
 def split_validation(unsplit: Data, settings: TrainSettings, targets: Sequence[Target], seed: int) -> Data:
@@ -82,12 +84,18 @@ def load_single(
         notes: notes are appended.
         classes: names of the classes of the training data, as their source gave them.
     """
-    raw = read_examples(data, folder, classes or {}, plan, targets)
+    return _load_single(data, plan, targets, folder, notes, classes or {})[0]
+
+
+def _load_single(
+    data: DataSettings, plan: Plan, targets: Sequence[Target], folder: Path, notes: list[str], classes: ClassNames
+) -> tuple[Split, tuple[Seen, ...]]:
+    raw = read_examples(data, folder, classes, plan, targets)
     checker = Checker(raw, plan, targets, data.span)
     checked = checker.split("train", raw.train)
     checker.finish()
     notes.extend(note for note in (*raw.notes, *checker.notes) if note not in notes)
-    return checked
+    return checked, raw.files
 
 
 def _share(train: Split, settings: TrainSettings, seed: int) -> tuple[Split, Split]:

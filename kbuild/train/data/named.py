@@ -12,6 +12,7 @@ from kbuild.spec.data import DataSettings
 from kbuild.train.data.arrays import Raw, Split
 from kbuild.train.data.memory import in_memory
 from kbuild.train.data.npz import Archive, Arrays, Files, Stored, read_array, read_rows, stored
+from kbuild.train.data.seen import look
 
 #: Option → the array it names when the spec says nothing.
 DEFAULTS = {"x": "x_train", "y": "y_train", "x_test": "x_test", "y_test": "y_test"}
@@ -115,6 +116,7 @@ def _read(arrays: Arrays, data: DataSettings, wanted: Callable[[Arrays, DataSett
         return found
 
     headers: list[Stored] = each(lambda one: stored(arrays, one.array, one.span))
+    files = look(dict.fromkeys(header.path for header in headers))
     kept = in_memory([header.bytes for header in headers])
     held = {id(one) for one, header, keep in zip(every, headers, kept, strict=True) if keep or header.start is None}
     notes = tuple(
@@ -129,4 +131,4 @@ def _read(arrays: Arrays, data: DataSettings, wanted: Callable[[Arrays, DataSett
         sides.setdefault(one.split, {}).setdefault(one.side, {})[one.layer] = value
     splits = {name: Split(**side) for name, side in sides.items()}
     names = {(one.split, one.side, one.layer): one.array for one in every}
-    return Raw(str(arrays.path), splits["train"], splits.get("test"), names, notes=notes)
+    return Raw(str(arrays.path), splits["train"], splits.get("test"), names, notes=notes, files=(files,))

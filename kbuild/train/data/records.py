@@ -16,6 +16,7 @@ import numpy as np
 
 from kbuild.errors import Problem, Span, SpecError, TrainingError
 from kbuild.model.backend import import_keras
+from kbuild.train.data.seen import Seen, look
 
 #: Bounds by the name the error shows.
 LIMITS = {"records": 1_000_000_000}
@@ -53,13 +54,13 @@ class Records:
     """Records of some files, numbered through.
 
     Attributes:
-        files: paths.
+        files: as they were before they were read.
         of: for each record the number of its file.
         numbers: for each record its number in the file, from 0.
         offsets, lengths: for each record where its bytes are.
     """
 
-    files: tuple[str, ...]
+    files: Seen
     of: np.ndarray
     numbers: np.ndarray
     offsets: np.ndarray
@@ -70,7 +71,7 @@ class Records:
 
     def place(self, row: int) -> str:
         """What a record is called in messages."""
-        return f"{os.path.basename(self.files[self.of[row]])}, record {self.numbers[row]}"
+        return f"{os.path.basename(self.files.path(self.of[row]))}, record {self.numbers[row]}"
 
     def read(self, rows: Sequence[int] | np.ndarray) -> list[bytes]:
         """The bytes of records.
@@ -83,7 +84,7 @@ class Records:
         for at, row in enumerate(rows):
             by_file.setdefault(int(self.of[row]), []).append(at)
         for file, places in by_file.items():
-            path = self.files[file]
+            path = self.files.path(file)
             try:
                 with open(path, "rb", buffering=0) as stream:
                     for at in places:
@@ -91,6 +92,7 @@ class Records:
                         found[at] = os.pread(stream.fileno(), int(self.lengths[row]), int(self.offsets[row]))
                         if len(found[at]) != self.lengths[row]:
                             raise TrainingError(f"{self.place(row)}: the file was cut short while it was in use")
+                    self.files.check(file, stream.fileno())
             except OSError as error:
                 raise TrainingError(f"cannot read {path}: {error.strerror or error}") from error
         return [found[at] for at in range(len(rows))]
@@ -107,6 +109,7 @@ def index(files: Iterable[Path], span: Span | None) -> Records:
         SpecError: for each file that cannot be used the first record at fault.
     """
     paths = tuple(files)
+    seen = look(paths)
     problems: list[Problem] = []
     parts = []
     for path in paths:
@@ -121,7 +124,7 @@ def index(files: Iterable[Path], span: Span | None) -> Records:
         raise SpecError(problems)
     counts = [len(offsets) for offsets, _ in parts]
     return Records(
-        tuple(map(str, paths)),
+        seen,
         np.repeat(np.arange(len(paths)), counts),
         np.concatenate([np.arange(count) for count in counts]),
         np.concatenate([offsets for offsets, _ in parts]),

@@ -17,6 +17,7 @@ from kbuild.spec.data import DataSettings
 from kbuild.spec.table import input_name
 from kbuild.train.data.arrays import Named, Raw, Split, Values, is_resident
 from kbuild.train.data.npz import fail
+from kbuild.train.data.seen import Seen, look
 from kbuild.train.data.table_cells import Column, Faults, numbers, texts
 from kbuild.train.data.table_file import TableFile, open_table
 from kbuild.train.data.table_rows import Side, Store
@@ -37,6 +38,7 @@ def read_table(data: DataSettings, folder: Path, plan: Plan, targets: Sequence[T
     wanted = Wanted(data, plan, targets)
     problems: list[Problem] = []
     found: dict[str, Split] = {}
+    seen: list[Seen] = []
     places, classes = {}, dict(data.classes)
     names: dict[tuple[str, str, str], str] = {}
     for part, option in (("train", data.kind), ("test", "test")):
@@ -45,6 +47,7 @@ def read_table(data: DataSettings, folder: Path, plan: Plan, targets: Sequence[T
             continue
         try:
             file = open_table(data, source, folder, option)
+            seen.append(look([file.path]))
             found[part], learnt, called = wanted.read(file, classes)
         except SpecError as error:
             problems += error.problems
@@ -54,7 +57,8 @@ def read_table(data: DataSettings, folder: Path, plan: Plan, targets: Sequence[T
         places[part] = partial(_place, "" if part == "train" else f"{source}, ")
     if problems:
         raise SpecError(problems)
-    return Raw(str(folder / data.source), found["train"], found.get("test"), names, wanted.known(classes), places)
+    origin, known = str(folder / data.source), wanted.known(classes)
+    return Raw(origin, found["train"], found.get("test"), names, known, places, files=tuple(seen))
 
 
 def _place(file: str, row: int) -> str:

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,10 @@ import numpy as np
 from kbuild.errors import Problem, Span, SpecError
 from kbuild.model.backend import import_keras
 from kbuild.spec.data import DataSettings
-from kbuild.train.data.arrays import Raw, Split
+from kbuild.train.data.arrays import Raw
 from kbuild.train.data.npz import fail
 from kbuild.train.data.records import Records, index
-from kbuild.train.data.tfrecord import Parse, Unreadable, read_features, sides_of, wanted_features
+from kbuild.train.data.tfrecord import Parse, Unreadable, read_parts, sides_of, wanted_features
 
 #: `mnist`, `glue/cola`, `mnist:3.0.1`.
 _NAME = re.compile(r"(?P<set>\w+)(/(?P<config>[\w.+-]+))?(:(?P<version>\d+\.\d+\.\d+))?")
@@ -135,25 +136,17 @@ def _read(data: DataSettings, info: Any, splits: dict[str, str]) -> Raw:
     known = info.features.get_tensor_info()
     wanted = wanted_features(sides, known, data)
     kinds = {name: _kind(name, known[name], data) for name in wanted}
-    found, places = {}, {}
-    problems: list[Problem] = []
-    for part, name in splits.items():
-        try:
-            with _told(f"the data set {data.source} has no split {name!r}", data.place(part)):
-                instructions = info.splits[name].file_instructions
-            records = _records(instructions, span)
-            values = read_features(records, _parser(info.features, kinds), kinds, span)
-        except SpecError as error:
-            problems += error.problems
-            continue
-        found[part] = Split(**{side: {k: values[f] for k, f in named.items()} for side, named in sides.items()})
-        places[part] = records.place
-    if problems:
-        raise SpecError(problems)
-    names = {(part, side, k): f for part in found for side, named in sides.items() for k, f in named.items()}
+
+    def records(part: str) -> Records:
+        name = splits[part]
+        with _told(f"the data set {data.source} has no split {name!r}", data.place(part)):
+            instructions = info.splits[name].file_instructions
+        return _records(instructions, span)
+
+    raw = read_parts(data.source, sides, kinds, _parser(info.features, kinds), dict.fromkeys(splits, span), records)
     classes = {layer: _class_names(info.features[feature]) for layer, feature in sides["y"].items()}
     known_classes = {layer: given for layer, given in classes.items() if given}
-    return Raw(data.source, found["train"], found.get("test"), names, known_classes, places)
+    return replace(raw, classes=known_classes)
 
 
 def _sides(data: DataSettings, info: Any) -> dict[str, dict[str, str]]:

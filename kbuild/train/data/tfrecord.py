@@ -21,6 +21,7 @@ from kbuild.train.data.images import Broken, decode
 from kbuild.train.data.memory import in_memory
 from kbuild.train.data.npz import fail
 from kbuild.train.data.records import Records, index
+from kbuild.train.data.seen import Seen
 
 #: Records that are parsed together at the most.
 _BLOCK = 1024
@@ -77,28 +78,17 @@ def read_tfrecord(data: DataSettings, folder: Path) -> Raw:
     sides = sides_of(data)
     wanted = wanted_features(sides, features, data)
     kinds = {name: (features[name].shape, value_dtype(features[name])) for name in wanted}
-    sources = {"train": (data.source, "tfrecord"), "test": (data.options.get("test"), "test")}
-    found, places = {}, {}
-    problems: list[Problem] = []
-    for part, (source, option) in sources.items():
-        if source is None:
-            continue
-        span = data.place(option)
-        try:
-            records = index(files_of(source, folder, span), span)
-            if not len(records):
-                fail(f"{_shown(source)}: there are no records", span)
-            parse = parser({name: features[name] for name in wanted})
-            values = read_features(records, parse, kinds, span)
-        except SpecError as error:
-            problems += error.problems
-            continue
-        found[part] = Split(**{side: {k: values[f] for k, f in named.items()} for side, named in sides.items()})
-        places[part] = records.place
-    if problems:
-        raise SpecError(problems)
-    names = {(part, side, k): f for part in found for side, named in sides.items() for k, f in named.items()}
-    return Raw(_shown(data.source), found["train"], found.get("test"), names, places=places)
+    sources = {"train": data.source} | ({"test": data.options["test"]} if data.options.get("test") else {})
+    spans = {part: data.place("test" if part == "test" else "tfrecord") for part in sources}
+
+    def records(part: str) -> Records:
+        found = index(files_of(sources[part], folder, spans[part]), spans[part])
+        if not len(found):
+            fail(f"{_shown(sources[part])}: there are no records", spans[part])
+        return found
+
+    parse = parser({name: features[name] for name in wanted})
+    return read_parts(_shown(data.source), sides, kinds, parse, spans, records)
 
 
 def _shown(source: Any) -> str:
@@ -161,13 +151,49 @@ def value_dtype(feature: Feature) -> np.dtype:
     return np.dtype(object if feature.dtype == "string" and not feature.decode else feature.decode or feature.dtype)
 
 
-def read_features(
-    records: Records, parse: Parse, kinds: Mapping[str, tuple[tuple[int, ...], np.dtype]], span: Span | None
-) -> dict[str, Values]:
-    """Every record parsed once: features that fit in memory as arrays, others as rows.
+#: Feature → shape of a row and type.
+Kinds = Mapping[str, tuple[tuple[int, ...], np.dtype]]
+
+
+def read_parts(
+    source: str,
+    sides: Mapping[str, Mapping[str, str]],
+    kinds: Kinds,
+    parse: Parse,
+    spans: Mapping[str, Span | None],
+    records: Callable[[str], Records],
+) -> Raw:
+    """Training examples and perhaps test examples from records.
 
     Args:
-        kinds: feature → shape of a row and type.
+        sides: of `sides_of`.
+        spans: "train" and perhaps "test" → where the spec names it.
+        records: those of a part.
+
+    Raises:
+        SpecError: what is wrong in all of the parts.
+    """
+    found, places = {}, {}
+    problems: list[Problem] = []
+    seen: list[Seen] = []
+    for part, span in spans.items():
+        try:
+            rows = records(part)
+            seen.append(rows.files)
+            values = read_features(rows, parse, kinds, span)
+        except SpecError as error:
+            problems += error.problems
+            continue
+        found[part] = Split(**{side: {k: values[f] for k, f in named.items()} for side, named in sides.items()})
+        places[part] = rows.place
+    if problems:
+        raise SpecError(problems)
+    names = {(part, side, k): f for part in found for side, named in sides.items() for k, f in named.items()}
+    return Raw(source, found["train"], found.get("test"), names, places=places, files=tuple(seen))
+
+
+def read_features(records: Records, parse: Parse, kinds: Kinds, span: Span | None) -> dict[str, Values]:
+    """Every record parsed once: features that fit in memory as arrays, others as rows.
 
     Raises:
         SpecError: the first record that does not hold what it should.
