@@ -30,7 +30,7 @@ def fuse_adam(optimizer: Any) -> bool:
         if isinstance(gradient, tf.IndexedSlices) or variable.dtype != "float32":
             return original(gradient, variable, learning_rate)
         index = optimizer._get_variable_index(variable)
-        step = tf.cast(optimizer.iterations.value + 1, "float32")
+        step = tf.cast(optimizer.iterations + 1, "float32")
         return tf.raw_ops.ResourceApplyAdam(
             var=_handle(variable),
             m=_handle(optimizer._momentums[index]),
