@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from kbuild.model.backend import import_keras
 from kbuild.plan.losses import resolve_losses
 from kbuild.train.data.arrays import Data, Split
 from kbuild.train.loop import Loop
-from kbuild.train.prepare import Prepared, build
+from kbuild.train.prepare import Prepared, build, prepare
 
 SPEC = """\
 name: tiny
@@ -152,3 +153,30 @@ def test_a_written_dtype_of_a_head_wins(compiled: Callable[..., Any]) -> None:
     assert "float32 in a head (precision: mixed_float16)" in plan.layer("out_softmax").because
     _, plan = compiled(SPEC.replace("OPTIMIZER", "Adam"))
     assert "dtype" not in plan.layer("out").config
+
+
+YEARS = """\
+input: {table: {numeric: [year, income], category: {job: [admin, tech]}}}
+layers:
+  - {Dense: {units: 4, activation: relu}, name: hidden}
+  - {Dense: 1, name: out}
+train: {data: {csv: people.csv, y: age}, loss: mse, validation: 0, precision: PRECISION}
+"""
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_raw_numbers_are_scaled_in_float32(tmp_path: Path, compiled: Callable[..., Any], precision: str) -> None:
+    """The years 2010 to 2013 are two numbers in bfloat16, and 99,999 is infinite in float16."""
+    pytest.importorskip("pyarrow")
+    rows = [f"{2010 + at % 4},{(at % 2) * 99_999},{['admin', 'tech'][at % 2]},{at % 7}" for at in range(64)]
+    (tmp_path / "people.csv").write_text("\n".join(["year,income,job,age", *rows]) + "\n")
+    spec, plan = compiled(YEARS.replace("PRECISION", precision))
+    prepared = prepare(spec, plan, spec.train)
+    model, x = build(prepared, plan), prepared.data.train.x
+    computed = {layer.name: layer.compute_dtype for layer in model.layers}
+    assert computed["table_numeric"] == computed["table_normalized"] == "float32"
+    assert computed["hidden"] == precision.removeprefix("mixed_")
+    scaled = import_keras().Model(model.inputs[:2], model.get_layer("table_normalized").output)
+    got = scaled.predict([x["year"], x["income"]], verbose=0)
+    raw = np.concatenate([x["year"], x["income"]], 1).astype("float64")
+    np.testing.assert_allclose(got, (raw - raw.mean(0)) / raw.std(0), rtol=1e-4)
