@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,25 +49,27 @@ class Store:
             self._parts.append(arrays)
         else:
             batch = pa.record_batch(arrays, [str(at) for at in range(len(arrays))])
-            try:
+            with _naming_failures():
                 if self._writer is None:
                     self._sink = pa.PythonFile(self._file, "w")
                     self._writer = pa.ipc.new_file(self._sink, batch.schema)
                 for start in range(0, rows, _BATCH):
                     self._writer.write_batch(batch.slice(start, _BATCH))
-            except OSError as error:
-                where = tempfile.gettempdir()
-                raise TrainingError(f"cannot write the table to {where}: {error.strerror or error}") from error
         self.rows += rows
 
     def finish(self) -> None:
-        """No more rows; the columns can be read."""
+        """No more rows; the columns can be read.
+
+        Raises:
+            TrainingError: the disk has no room.
+        """
         import pyarrow as pa
 
         if self._writer is None:
             return
-        self._writer.close()
-        self._file.flush()
+        with _naming_failures():
+            self._writer.close()
+            self._file.flush()
         reader = pa.ipc.open_file(pa.memory_map(f"/proc/self/fd/{self._file.fileno()}") if _LINUX else self._file)
         batches = [reader.get_batch(at) for at in range(reader.num_record_batches)]
         self._parts = [batch.columns for batch in batches]
@@ -99,6 +103,15 @@ class Store:
 
 
 _LINUX = os.path.isdir("/proc/self/fd")
+
+
+@contextmanager
+def _naming_failures() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = tempfile.gettempdir()
+        raise TrainingError(f"cannot write the table to {where}: {error.strerror or error}") from error
 
 
 @dataclass(frozen=True)
