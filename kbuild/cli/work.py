@@ -139,7 +139,15 @@ def evaluate(
 
 def predict(
     run: options.Run,
-    input_: Annotated[Path, typer.Argument(metavar="INPUT", help="An .npz, .npy or .csv file.", show_default=False)],
+    input_: Annotated[
+        Path,
+        typer.Argument(
+            metavar="INPUT",
+            help="An .npz, .npy, .csv or .parquet file; for a run on such data an image, a folder of images, "
+            "or TFRecord files.",
+            show_default=False,
+        ),
+    ],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="A .npy, .csv or .jsonl file; JSON lines on stdout if not given."),
@@ -149,7 +157,7 @@ def predict(
     overwrite: options.Overwrite = False,
     debug: options.Debug = False,
 ) -> None:
-    """Predict for every row of a file.
+    """Predict for every row of a file, every image or every record.
 
     For example:  kbuild predict runs/digits-20261120-101500 images.npy -o predictions.csv
     """

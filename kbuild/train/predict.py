@@ -1,9 +1,10 @@
-"""A finished run's predictions for a file of inputs, in batches."""
+"""A finished run's predictions for inputs in files, in batches."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -11,16 +12,21 @@ import numpy as np
 
 from kbuild.errors import InputError
 from kbuild.train.classes import FILE, Labels, read_run_classes
+from kbuild.train.data.image_folder import SUFFIXES, image_batches
 from kbuild.train.data.sources import data_at
 from kbuild.train.data.table import table_batches
+from kbuild.train.data.tfrecord import record_batches
 from kbuild.train.evaluate import Run, call_signature, load_keras, load_saved, read_run
-from kbuild.train.tables import open_writer, read_inputs
+from kbuild.train.tables import INPUT_SUFFIXES, check_finite, fitted, open_writer, read_inputs
 
 #: Suffix of a file → its kind, where its columns go by their names.
 TABLES = {".csv": "csv", ".parquet": "parquet"}
 
 #: Rows per batch.
 BATCH = 256
+
+#: What rows are called, where they have a place of their own, and the inputs by layer.
+Batch = tuple[Sequence[str], dict[str, np.ndarray]]
 
 
 def predict(
@@ -32,12 +38,13 @@ def predict(
     overwrite: bool = False,
     stdout: TextIO | None = None,
 ) -> dict[str, Any]:
-    """Predict for every row of a file.
+    """Predict for every row of a file, every image or every record.
 
     Args:
         input_path: .npz (an array `x`, or the only one, or `array`), .npy, or .csv of numbers, one flattened example a
             line, with or without a header. A run on a table, or one of several inputs, takes a .csv or .parquet of raw
-            rows, whose columns go by their names.
+            rows, whose columns go by their names; one on a folder of images an image or a folder of them; one on
+            TFRecord files such a file, or a pattern.
         output_path: .npy, .csv or .jsonl by its suffix; None for JSON lines on stdout.
         best: use `checkpoints/best.keras` instead of the exported SavedModel.
         overwrite: replace an existing output file.
@@ -63,18 +70,39 @@ def predict(
         if first is None:
             raise InputError(f"{input_path} holds no rows")
         function, model = _function(run, best)
-        writer.write(function(first))
-        for batch in batches:
-            writer.write(function(batch))
+        for places, batch in chain([first], batches):
+            writer.write(function(batch), places)
         rows = writer.rows
     return {"rows": rows, "model": str(model), "output": None if target is None else str(target)}
 
 
-def _batches(run: Run, path: Path, shapes: dict[str, Any], array: str | None) -> Iterator[dict[str, np.ndarray]]:
-    own, kind = run.settings.data, TABLES.get(path.suffix.lower())
+def _batches(run: Run, path: Path, shapes: dict[str, Any], array: str | None) -> Iterator[Batch]:
+    own, suffix = run.settings.data, path.suffix.lower()
+    kind, is_image = TABLES.get(suffix), path.is_dir() or (suffix in SUFFIXES and path.exists())
+    if own.kind == "image_folder" and is_image:
+        ((name, shape),) = shapes.items()
+        return _fitted(path, shapes, ((files, {name: x}) for files, x in image_batches(path, own, shape, BATCH)))
+    if own.kind == "tfrecord" and suffix not in (*INPUT_SUFFIXES, *TABLES):
+        return _fitted(path, shapes, record_batches(path, own, BATCH))
+    if is_image:
+        raise InputError(
+            f"{path.name}: images are predicted on by runs on an `image_folder`, which know size and colors; "
+            f"the data of this run are `{own.kind}`"
+        )
     if kind is None or (kind == "csv" and own.kind not in TABLES.values() and len(shapes) == 1):
-        return read_inputs(path, shapes, array, BATCH)
-    return table_batches(path, data_at(path, own), run.plan, run.targets, BATCH)
+        return (((), batch) for batch in read_inputs(path, shapes, array, BATCH))
+    return (((), batch) for batch in table_batches(path, data_at(path, own), run.plan, run.targets, BATCH))
+
+
+def _fitted(path: Path, shapes: dict[str, Any], batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Batches under the names of the inputs, each fitted and checked."""
+    start = 0
+    for places, batch in batches:
+        named = {name or next(iter(shapes)): values for name, values in batch.items()}
+        found = {name: fitted(values, shapes[name], name, path) for name, values in named.items()}
+        check_finite(found, path, start)
+        start += len(places)
+        yield places, found
 
 
 def _labels(run: Run) -> dict[str, Labels]:

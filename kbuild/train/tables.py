@@ -48,7 +48,7 @@ def read_inputs(
         yield from _csv_batches(path, *next(iter(shapes.items())), size)
         return
     arrays = _npz(path, shapes, array) if suffix == ".npz" else {next(iter(shapes)): _npy(path)}
-    arrays = {name: _fitted(values, shapes[name], name, path) for name, values in arrays.items()}
+    arrays = {name: fitted(values, shapes[name], name, path) for name, values in arrays.items()}
     lengths = {name: len(values) for name, values in arrays.items()}
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{name} has {rows}" for name, rows in lengths.items())
@@ -56,11 +56,22 @@ def read_inputs(
     rows = next(iter(lengths.values()))
     for start in range(0, rows, size):
         batch = {name: values[start : start + size] for name, values in arrays.items()}
-        for name, values in batch.items():
-            if values.dtype.kind == "f" and not np.isfinite(values).all():
-                bad = int(np.argwhere(~np.isfinite(values))[0][0])
-                raise InputError(f"{path}: row {start + bad} of {name} holds a value that is not a finite number")
+        check_finite(batch, path, start)
         yield batch
+
+
+def check_finite(batch: Mapping[str, np.ndarray], path: Path, start: int) -> None:
+    """
+    Args:
+        start: the number of the first row.
+
+    Raises:
+        InputError: a value is NaN or infinite; names the row.
+    """
+    for name, values in batch.items():
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            bad = int(np.argwhere(~np.isfinite(values))[0][0])
+            raise InputError(f"{path}: row {start + bad} of {name} holds a value that is not a finite number")
 
 
 def _npy(path: Path) -> np.ndarray:
@@ -85,7 +96,12 @@ def _npz(path: Path, shapes: dict[str, Any], array: str | None) -> dict[str, np.
         return {next(iter(shapes)): archive.read(chosen, None)}
 
 
-def _fitted(values: np.ndarray, shape: tuple[int | None, ...], name: str, path: Path) -> np.ndarray:
+def fitted(values: np.ndarray, shape: tuple[int | None, ...], name: str, path: Path) -> np.ndarray:
+    """Rows as an input takes them, a missing channel axis of size 1 added.
+
+    Raises:
+        InputError: they have another shape.
+    """
     if values.ndim == len(shape) and shape and shape[-1] in (1, None) and fits(values.shape[1:], shape[:-1]):
         values = values[..., None]
     if not fits(values.shape[1:], shape):
@@ -148,7 +164,11 @@ class Writer:
     def __init__(self, outputs: Sequence[str], classes: Mapping[str, Labels]):
         self.outputs, self.classes, self.rows = list(outputs), classes, 0
 
-    def write(self, batch: dict[str, np.ndarray]) -> None:
+    def write(self, batch: dict[str, np.ndarray], places: Sequence[str] = ()) -> None:
+        """
+        Args:
+            places: what each row is called (a file, a record), where it has a place of its own.
+        """
         raise NotImplementedError
 
     def numbers(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -159,16 +179,16 @@ class Writer:
 
 
 class JsonLines(Writer):
-    """One object per row: {"row", output: values, "class", "class_name"}."""
+    """One object per row: {"row", "place", output: values, "class", "class_name"}."""
 
     def __init__(self, stream: TextIO, outputs: Sequence[str], classes: Mapping[str, Labels]):
         super().__init__(outputs, classes)
         self.stream = stream
 
-    def write(self, batch: dict[str, np.ndarray]) -> None:
+    def write(self, batch: dict[str, np.ndarray], places: Sequence[str] = ()) -> None:
         numbers = self.numbers(batch)
         for i in range(len(batch[self.outputs[0]])):
-            row: dict[str, Any] = {"row": self.rows}
+            row: dict[str, Any] = {"row": self.rows, **({"place": places[i]} if places else {})}
             for name in self.outputs:
                 row[name] = batch[name][i].tolist()
                 if name in numbers:
@@ -181,24 +201,24 @@ class JsonLines(Writer):
 
 
 class CsvTable(Writer):
-    """A header, then one line per row: the outputs flattened, the class and its name."""
+    """A header, then one line per row: its place, the outputs flattened, the class and its name."""
 
     def __init__(self, stream: TextIO, outputs: Sequence[str], classes: Mapping[str, Labels]):
         super().__init__(outputs, classes)
         self.table = csv.writer(stream, lineterminator="\n")
 
-    def write(self, batch: dict[str, np.ndarray]) -> None:
+    def write(self, batch: dict[str, np.ndarray], places: Sequence[str] = ()) -> None:
         flat = {name: batch[name].reshape(len(batch[name]), -1) for name in self.outputs}
         numbers = self.numbers(batch)
         if not self.rows:
-            header = ["row"]
+            header = ["row", *(["place"] if places else [])]
             for name in self.outputs:
                 header += [f"{name}_{i}" for i in range(flat[name].shape[1])]
                 header += [f"{name}_class"] if name in numbers else []
                 header += [f"{name}_class_name"] if name in numbers and self.classes[name].names else []
             self.table.writerow(header)
         for i in range(len(flat[self.outputs[0]])):
-            line: list[Any] = [self.rows]
+            line: list[Any] = [self.rows, *places[i : i + 1]]
             for name in self.outputs:
                 line += flat[name][i].tolist()
                 if name in numbers:
@@ -217,7 +237,7 @@ class NpyArray(Writer):
         if len(outputs) != 1:
             raise InputError(f"an .npy holds one array, the model has the outputs {', '.join(outputs)}; use .jsonl")
 
-    def write(self, batch: dict[str, np.ndarray]) -> None:
+    def write(self, batch: dict[str, np.ndarray], places: Sequence[str] = ()) -> None:
         self.parts.append(batch[self.outputs[0]])
         self.rows += len(self.parts[-1])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from kbuild.train.data.seen import Seen, look
 #: What files of images are called.
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")
 
+_CALLED = f"images are called {', '.join(f'*{suffix}' for suffix in SUFFIXES)}"
+
 #: Bounds by the name the error shows: images of one folder.
 LIMITS = {"images": 20_000_000}
 
-#: Broken images that a note names.
+#: Broken images that are named.
 _NAMED = 20
 
 
@@ -149,16 +152,66 @@ def _files(path: Path, classes: tuple[str, ...], span: Span | None) -> tuple[tup
     files: list[str] = []
     labels: list[int] = []
     for number, name in enumerate(classes):
-        for place, folders, inside in os.walk(path / name):
-            folders.sort()
-            images = sorted(file for file in inside if file.lower().endswith(SUFFIXES) and not file.startswith("."))
-            files += [os.path.relpath(os.path.join(place, file), path) for file in images]
-            labels += [number] * len(images)
+        for file in _inside(path / name):
+            files.append(os.path.join(name, file))
+            labels.append(number)
             if len(files) > LIMITS["images"]:
                 fail(f"{path} holds more images than the limit images ({LIMITS['images']})", span)
     if not files:
-        fail(f"{path} holds no images", span, f"images are called {', '.join(f'*{suffix}' for suffix in SUFFIXES)}")
+        fail(f"{path} holds no images", span, _CALLED)
     return tuple(files), np.array(labels, "int64")
+
+
+def _inside(path: Path) -> Iterator[str]:
+    """Paths of images below a folder, sorted folder by folder."""
+    for place, folders, inside in os.walk(path):
+        folders.sort()
+        for file in sorted(inside):
+            if file.lower().endswith(SUFFIXES) and not file.startswith("."):
+                yield os.path.relpath(os.path.join(place, file), path)
+
+
+def image_batches(
+    path: Path, data: DataSettings, shape: Sequence[int | None], size: int
+) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Images to predict on, one file or all below a folder: what they are called, and their pixels.
+
+    Args:
+        data: of the run, whose `color` and `size` hold.
+        shape: (height, width, channels) of the model's input; None where one is free.
+        size: images of a batch at the most.
+
+    Raises:
+        SpecError: there are none, or which ones cannot be read or have another size.
+    """
+    folder, files = (path, tuple(_inside(path))) if path.is_dir() else (path.parent, (path.name,))
+    if not files:
+        fail(f"{path} holds no images", None, _CALLED)
+    color, resize = data.options.get("color", "rgb"), data.options.get("size")
+    wanted = resize or (tuple(shape[:2]) if len(shape) == 3 and None not in shape[:2] else None)
+    names: list[str] = []
+    found: list[np.ndarray] = []
+    wrong: dict[str, str] = {}
+    for file, image in zip(files, each(lambda file: _try(folder, file, color, resize), files), strict=True):
+        if isinstance(image, str):
+            wrong[file] = image
+            continue
+        wanted = wanted or image.shape[:2]
+        if image.shape[:2] != tuple(wanted):
+            wrong[file] = f"the image is {image.shape[1]}×{image.shape[0]}, not {wanted[1]}×{wanted[0]}"
+        elif not wrong:  # the others are read only to be told of
+            names.append(file)
+            found.append(image)
+        if len(found) == size:
+            yield names, np.stack(found)
+            names, found = [], []
+    if wrong:
+        problems = [Problem("data", f"{folder / file}: {why}") for file, why in list(wrong.items())[:_NAMED]]
+        left = len(wrong) - len(problems)
+        more = [Problem("data", f"{path}: so it is with {left:,} more of {len(files):,} images")] if left else []
+        raise SpecError([*problems, *more])
+    if found:
+        yield names, np.stack(found)
 
 
 def _first_size(path: Path, files: tuple[str, ...], color: str, span: Span | None) -> tuple[int, int]:

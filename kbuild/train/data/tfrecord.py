@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,26 @@ def read_tfrecord(data: DataSettings, folder: Path) -> Raw:
     return read_parts(_shown(data.source), sides, kinds, parse, spans, records)
 
 
+def record_batches(path: Path, data: DataSettings, size: int) -> Iterator[tuple[list[str], dict[str, np.ndarray]]]:
+    """Records to predict on: what they are called, and the inputs by layer ("" for the only one). Targets are not read.
+
+    Args:
+        path: a file, or a pattern.
+        data: of the run.
+        size: records of a batch at the most.
+
+    Raises:
+        SpecError: no such file, or the first record that is broken or does not hold the inputs.
+    """
+    records = index(files_of(str(path), Path(), None), None)
+    x, features = sides_of(data)["x"], data.options["features"]
+    parse = parser({name: features[name] for name in x.values()})
+    for start in range(0, len(records), size):
+        rows = np.arange(start, min(start + size, len(records)))
+        values = _parsed(parse, records, rows, None)
+        yield [records.place(row) for row in rows.tolist()], {layer: values[feature] for layer, feature in x.items()}
+
+
 def _shown(source: Any) -> str:
     return source if isinstance(source, str) else ", ".join(source)
 
@@ -124,18 +144,18 @@ def files_of(source: Any, folder: Path, span: Span | None) -> list[Path]:
     """
     found: list[Path] = []
     problems: list[Problem] = []
+    hint = "paths are relative to the spec's file" if span else ""
     for one in (source,) if isinstance(source, str) else source:
         path = folder / one
         paths = [path]
         if glob.has_magic(one) and not path.exists():
             paths = [Path(file) for file in sorted(glob.glob(os.path.join(glob.escape(str(folder)), one)))]
             if not paths:
-                problems.append(Problem("data", f"no file fits {path}", span, "paths are relative to the spec's file"))
+                problems.append(Problem("data", f"no file fits {path}", span, hint))
         for file in paths:
             if file.is_dir():
                 problems.append(Problem("data", f"{file} is a directory, not a TFRecord file", span))
             elif not file.exists():
-                hint = "paths are relative to the spec's file"
                 problems.append(Problem("data", f"there is no file {file}", span, hint))
             else:
                 found.append(file)
@@ -209,16 +229,20 @@ def read_features(records: Records, parse: Parse, kinds: Kinds, span: Span | Non
     step = max(1, min(_BLOCK, PART_BYTES // row))
     for start in range(0, count, step):
         rows = np.arange(start, min(start + step, count))
-        try:
-            values = parse(records.read(rows))
-        except Unreadable as error:
-            fail(f"{records.place(rows[error.at])}: {error}", span)
+        values = _parsed(parse, records, rows, span)
         for name, array in held.items():
             array[start : start + len(rows)] = values[name]
     return {
         name: held[name] if name in held else FeatureRows(records, parse, name, (count, *shape), dtype)
         for name, (shape, dtype) in kinds.items()
     }
+
+
+def _parsed(parse: Parse, records: Records, rows: np.ndarray, span: Span | None) -> dict[str, np.ndarray]:
+    try:
+        return parse(records.read(rows))
+    except Unreadable as error:
+        return dict(fail(f"{records.place(rows[error.at])}: {error}", span))
 
 
 def parser(features: dict[str, Feature]) -> Parse:
