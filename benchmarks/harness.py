@@ -32,7 +32,9 @@ class Result:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
+    """Of the processes that are measured; they keep their byte code, as everybody's do."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
 
 
 def worker(name: str, *words: object, python: str | Path = sys.executable) -> Figures:
