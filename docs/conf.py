@@ -2,7 +2,8 @@
 
 The pages are plain Markdown that reads as well where the repository is hosted; nothing in them is for Sphinx alone. The
 navigation follows from the pages too: the sections of index.md with the links in them, and below a page NAME.md the
-pages of the folder NAME/. A page that index.md does not link stands under "More".
+pages of the folder NAME/, in the order in which NAME.md links them. A page that index.md does not link stands under
+"More".
 """
 
 from __future__ import annotations
@@ -39,19 +40,22 @@ def _toctree(pages: list[str], caption: str = "") -> str:
     return "\n".join(["", "```{toctree}", *filter(None, options), "", *pages, "```", ""])
 
 
+def _linked(text: str) -> list[str]:
+    """The pages that a text links, in their order."""
+    return [link for link in re.findall(r"\]\(([\w/.-]+)\.md\)", text) if not link.startswith(".")]
+
+
 def _sections(text: str) -> dict[str, list[str]]:
-    """Headings of index.md, and the pages that each links, in their order."""
-    found: dict[str, list[str]] = {}
-    for part in re.split(r"^## ", text, flags=re.M)[1:]:
-        title, _, rest = part.partition("\n")
-        found[title.strip()] = [link for link in re.findall(r"\]\(([\w/.-]+)\.md\)", rest) if not link.startswith(".")]
-    return found
+    """Headings of index.md with lists of pages below them, and the pages that each list links."""
+    parts = (part.partition("\n") for part in re.split(r"^## ", text, flags=re.M)[1:])
+    return {title.strip(): _linked("\n".join(re.findall(r"^\* .*", rest, re.M))) for title, _, rest in parts}
 
 
-def _below(page: str) -> list[str]:
+def _below(page: str, text: str) -> list[str]:
     """The pages of the folder that has a page's name."""
     folder = (DOCS / page).parent / Path(page).name
-    return sorted(f"{Path(page).name}/{path.stem}" for path in folder.glob("*.md"))
+    there = sorted(f"{Path(page).name}/{path.stem}" for path in folder.glob("*.md"))
+    return [one for one in dict.fromkeys([*_linked(text), *there]) if one in there]
 
 
 def _all() -> list[str]:
@@ -62,7 +66,7 @@ def _all() -> list[str]:
 def navigation(app: object, page: str, source: list[str]) -> None:
     """Add to a page the toctrees that put others below it."""
     if page != "index":
-        if below := _below(page):
+        if below := _below(page, source[0]):
             source[0] += _toctree(below)
         return
     listed: set[str] = set()
