@@ -94,6 +94,9 @@ def run_block(text, folder, timeout=300, sites=()):
 def _commands(text):
     for part in re.split(r"^\$ ", text, flags=re.M)[1:]:
         command, _, expected = part.partition("\n")
+        if command.endswith("<<'END'"):
+            text, _, expected = expected.partition("\nEND\n")
+            command = f"{command}\n{text}\nEND\n"
         yield command, expected
 
 
