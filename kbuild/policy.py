@@ -164,7 +164,7 @@ POLICIES: tuple[Policy, ...] = (
         "W-A-D",
         "Dropout after the activation, no normalization.",
         "Srivastava et al. 2014, Dropout, figure 3b (JMLR 15)",
-        "Rate 0.5 at dense layers, 0.1 to 0.25 at convolutions.",
+        "A rate of 0.5 at dense layers, 0.1 to 0.25 at convolutions.",
         dropout={"rate": {"dense": 0.5, "conv": 0.25}},
     ),
     _policy(
@@ -172,14 +172,16 @@ POLICIES: tuple[Policy, ...] = (
         "W-N-A-D",
         "Normalization before the activation, dropout last: the default.",
         'Stack Overflow 39691902, the accepted answer ("Scheme 2"); Ioffe & Szegedy 2015 with Srivastava et al. 2014',
-        "The order most people mean when they use both.",
+        "The order most people mean when they use both. In the thread's table of ten orders on MNIST, one seed each, "
+        "it has the second lowest test loss with the pooling last: 0.0389.",
     ),
     _policy(
         "dropout-before-bn",
         "W-A-D-N",
         "Dropout before normalization.",
         'Stack Overflow 39691902, the rival answer ("Scheme 1")',
-        "The statistics must not see dropped information; Li et al. 2019 warn of variance shift.",
+        "The statistics must not see dropped information. In the thread's table its test loss on MNIST is 0.0426 with "
+        "the pooling last, against 0.0389 of W-N-A-D. Li et al. 2019 warn of variance shift.",
     ),
     _policy(
         "after-activation",
@@ -192,7 +194,7 @@ POLICIES: tuple[Policy, ...] = (
         "W-A-N",
         "Normalization after the activation, no dropout.",
         "Mishkin et al. 2016, caffenet-benchmark (arXiv:1606.02228)",
-        "0.499 top-1 against 0.474 with BN before ReLU.",
+        "CaffeNet on ImageNet: 0.499 top-1 accuracy, against 0.474 with BN before ReLU.",
     ),
     _policy("bn-before-weights", "N-W-A", "Normalization of each weight layer's input.", "practice"),
     _policy(
@@ -219,7 +221,7 @@ POLICIES: tuple[Policy, ...] = (
         "N-A-D-W",
         "Pre-activation (N-A-W) with one dropout before the last W of each residual branch; the trunk closes with N-A.",
         "Zagoruyko & Komodakis 2016, Wide Residual Networks (arXiv:1605.07146)",
-        "Rate 0.3.",
+        "A rate of 0.3: WRN-28-10 on CIFAR-100 has 19.25 % error without dropout, 18.85 % with it.",
         dropout={"rate": 0.3},
         where={"dropout": "branch"},
     ),
@@ -228,7 +230,7 @@ POLICIES: tuple[Policy, ...] = (
         "N-D-W-A",
         "The independent-component layer, N then D, before every weight layer.",
         "Chen et al. 2019, Rethinking the Usage of Batch Normalization and Dropout (arXiv:1905.05928)",
-        "Rate 0.05.",
+        "A low rate, 0.05; training on CIFAR and ImageNet is steadier, faster and ends better.",
         dropout={"rate": 0.05},
     ),
     _policy(
@@ -236,7 +238,7 @@ POLICIES: tuple[Policy, ...] = (
         "W-N-A-D",
         "W-N-A, and dropout only behind the last normalization, before the head.",
         "Li et al. 2019, Understanding the Disharmony between Dropout and Batch Normalization (arXiv:1801.05134)",
-        "Dropout behind all BN avoids the variance shift; rate 0.1 to 0.2.",
+        "Dropout behind all BN avoids the variance shift; a rate of 0.1 to 0.2.",
         dropout={"rate": 0.1},
         where={"dropout": "last"},
     ),
@@ -255,7 +257,7 @@ POLICIES: tuple[Policy, ...] = (
         "W-N-A-D",
         "The conventional order with a small rate, for batches of 256 and more.",
         "Luo et al. 2019, Towards Understanding Regularization in Batch Normalization (arXiv:1809.00846)",
-        "Rate 0.125.",
+        "A rate of 0.125.",
         dropout={"rate": 0.125},
     ),
     _policy(

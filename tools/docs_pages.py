@@ -24,6 +24,19 @@ from kbuild.show.html import picture
 from kbuild.show.policies import EXAMPLE, draw
 from kbuild.spec.load import parse_spec
 
+#: Where a policy was measured again: the text of a link, its page, and the policies that are in it.
+MEASURED = (
+    (
+        "four orders on two data sets",
+        "guide.md",
+        ("conventional", "dropout-before-bn", "after-activation", "no-dropout"),
+    ),
+    ("Mishkin et al.'s claim", "papers/mishkin.md", ("plain", "no-dropout", "bn-after-activation")),
+    ("Li et al.'s claim", "papers/li.md", ("conventional", "dropout-before-bn", "last-dropout")),
+    ("He et al.'s claim", "papers/he.md", ("no-dropout", "preact")),
+    ("Chen et al.'s claim", "papers/chen.md", ("plain", "no-dropout", "ic")),
+)
+
 MADE = "<!-- Made by `python -m tools.docs_tables`; edit the table in the code. -->"
 
 
@@ -71,6 +84,8 @@ def _policy(policy: Policy, plan: Plan) -> str:
     folds = sum(layer.folds_into is not None for layer in norms)
     counted = f"{plan.total_params:,} parameters, {plan.trainable_params:,} of them trainable"
     folding = f"; {folds} of {len(norms)} normalizations fold into a weight layer at export" if norms else ""
+    dashed = " Dashed: stands elsewhere than beside its weight layer." if ' moved"' in picture(plan) else ""
+    again = ", ".join(f"[{text}](../{page})" for text, page, names in MEASURED if policy.name in names)
     found = dict.fromkeys(one.rule for one in lint(plan) if one.level != "info")
     linted = "".join(f"\n* [`{name}`](../lint/{name}.md): {BY_ID[name].says}" for name in found)
     return _page(
@@ -78,12 +93,13 @@ def _policy(policy: Policy, plan: Plan) -> str:
         f"**{policy.order}** ({letters}). {policy.summary}{default}",
         f"Source: {cited(policy.source)}.",
         f"It says: {policy.claim}" if policy.claim else "",
+        f"Measured again: {again}." if again else "",
         _block("yaml", f"ordering: {policy.name}"),
         "## What it sets\n\n" + _block("yaml", yaml.safe_dump(dict(policy.defaults), sort_keys=False))
         if policy.defaults
         else "",
         "## A small residual network under it",
-        f"Two convolutions in a residual branch between a first unit and a head: {counted}{folding}.",
+        f"Two convolutions in a residual branch between a first unit and a head: {counted}{folding}.{dashed}",
         f"![The layers of the small network under {policy.name}, from input to head]({policy.name}.svg)",
         _block("text", "\n".join(draw(plan))),
         f"The lint warns of:\n{linted}" if linted else "The lint has no warning for it.",
@@ -113,7 +129,7 @@ def _rule(rule: Rule) -> str:
 
 
 def _code(code: str, told: Explained) -> str:
-    parts = [f"# {code}", f"{CODES[code][0].upper()}{CODES[code][1:]}.", told.why]
+    parts = [f"# error[{code}]", f"{CODES[code][0].upper()}{CODES[code][1:]}.", told.why]
     if told.bad is not None and told.good is not None:
         parts += [f"## Found in\n\n`{told.command}` on", _block("yaml", told.bad) if told.bad else "an empty file"]
         parts += ["" if told.train else f"reports\n\n{_block('text', _report(code, told))}"]
