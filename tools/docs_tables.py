@@ -59,14 +59,50 @@ def variance_shift() -> str:
     return _table(("before the dropout", *(f"rate {rate:g}" for rate in rates)), rows)
 
 
+#: What each limit counts.
+COUNTED = {
+    "file-size": "bytes of a spec's file",
+    "depth": "mappings and lists inside each other",
+    "nodes": "values, keys, lists and mappings of a file",
+    "alias-expansion": "nodes that aliases repeat",
+    "digits": "digits of a number",
+    "input-rank": "axes of an input",
+    "included-files": "files that `include` names",
+    "table-columns": "columns that `input: {table: ...}` names",
+    "category-size": "values that a category learns",
+    "expression-length": "characters of an expression",
+    "expression-value": "any value in an expression, without its sign",
+    "exponent": "an exponent in an expression",
+    "expanded-layers": "layers, after repeats and blocks are written out",
+    "expanded-items": "layers, structures and rounds gone through for that",
+    "block-depth": "blocks that use blocks",
+    "parameters": "parameters of a model that is built",
+    "model-config": "bytes of the config of a saved model",
+    "arrays": "arrays of an archive",
+    "array-bytes": "bytes that an array takes when it is read",
+    "images": "pictures in a folder",
+    "image-pixels": "pixels of a picture",
+    "records": "records of TFRecord files",
+    "file-columns": "columns of a CSV or Parquet file",
+    "row-bytes": "bytes of a row of a CSV file",
+    "labels": "different labels of a column",
+}
+
+
 def limits() -> str:
     """The named limits on input."""
+    from kbuild.importing import reader as saved
     from kbuild.model import lower
     from kbuild.plan.passes import expand
-    from kbuild.spec import expressions, include, reader
+    from kbuild.spec import expressions, include, parse, reader, table
+    from kbuild.train.data import image_folder, images, npz, records, table_file
+    from kbuild.train.data import table as rows
 
-    found = {**reader.LIMITS, **include.LIMITS, **expressions.LIMITS, **expand.LIMITS, **lower.LIMITS}
-    return _table(("limit", "value"), [(f"`{name}`", f"{value:,}") for name, value in found.items()])
+    of_specs = (reader, parse, include, table, expressions, expand, lower)
+    of_data = (saved, npz, image_folder, images, records, table_file, rows)
+    found = {name: f"{value:,}" for one in (*of_specs, *of_data) for name, value in one.LIMITS.items()}
+    found["array-bytes"] = "the memory"
+    return _table(("limit", "value", "counts"), [(f"`{name}`", found[name], COUNTED[name]) for name in found])
 
 
 def command_names() -> tuple[str, ...]:

@@ -26,6 +26,7 @@ _INPUT_KEYS = ("shape", "dtype", "table")
 #: What `dtype` of an input may say.
 DTYPES: tuple[str, ...] = ("float32", "float16", "bfloat16", "float64", "int8", "int16", "int32", "int64")
 DTYPES += ("uint8", "uint16", "uint32", "uint64", "bool", "string")
+LIMITS = {"input-rank": 8}
 
 
 def parse(tree: Node, path: Path | None, problems: list[Problem]) -> Spec | None:
@@ -196,8 +197,9 @@ def _input(name: str, node: Node, problems: list[Problem], span: Span) -> InputD
         hint = f"write [{plain(wrong)}]" if wrong is shape and _size(shape) and plain(shape) else ""
         problems.append(Problem("wrong-type", f"`shape` takes {expected}, not {kind_of(wrong)}", wrong.span, hint))
         return stand_in
-    if len(shape.items) > 8:
-        problems.append(Problem("limit", "a shape of more axes than the limit input-rank (8)", shape.span))
+    if len(shape.items) > LIMITS["input-rank"]:
+        limit = f"the limit input-rank ({LIMITS['input-rank']})"
+        problems.append(Problem("limit", f"a shape of more axes than {limit}", shape.span))
         return stand_in
     dtype = node.get("dtype")
     if dtype is not None and (not isinstance(dtype, Scalar) or dtype.value not in DTYPES):
