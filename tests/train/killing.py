@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kbuild.train.checkpoint import read_state
+from tests.train.test_image_folder import encode
 
 #: A model whose states take a while to write, beside epochs that do not take long; all that has a state of its own.
 SPEC = """\
@@ -42,9 +44,77 @@ train:
   checkpoint_every: 4
 """
 
+#: Columns of a table, and layers of every kind that learn from them before the first step.
+TABLE = """\
+name: table
+inputs:
+  age: {shape: [1]}
+  hours: {shape: [1]}
+  city: {shape: [1], dtype: string}
+  about: {shape: [], dtype: string}
+ordering: {order: W-N-A-D, dropout: 0.1}
+layers:
+  - {Concatenate: , from: [age, hours], name: numbers}
+  - {Normalization: , name: scaled}
+  - {StringLookup: {max_tokens: 30, pad_to_max_tokens: true, output_mode: one_hot}, name: cities, from: city}
+  - {TextVectorization: {max_tokens: 90, pad_to_max_tokens: true, output_mode: tf_idf}, name: words, from: about}
+  - {Concatenate: , from: [scaled, cities, words]}
+  - Dense: {units: 400, activation: relu}
+  - Dense: {units: 400, activation: relu}
+  - {Dense: 2, name: out}
+train:
+  data: {csv: people.csv, y: income, sample_weight: weight}
+  loss: sparse_categorical_crossentropy
+  optimizer: {AdamW: {weight_decay: 0.01, global_clipnorm: 1, use_ema: true, gradient_accumulation_steps: 3}}
+  metrics: [accuracy]
+  weighted_metrics: [accuracy]
+  class_weight: {1: 1.5}
+  precision: mixed_bfloat16
+  callbacks:
+    - {EarlyStopping: {monitor: val_loss, patience: 100, restore_best_weights: true}}
+    - {ModelCheckpoint: {filepath: own.keras, save_best_only: true}}
+    - {CSVLogger: {filename: own.csv}}
+  epochs: 10
+  batch_size: 500
+  checkpoint_every: 7
+"""
 
-def command(spec: Path, run: Path, *options: str) -> list[str]:
-    return [sys.executable, "-m", "kbuild", "train", str(spec), "--run-dir", str(run), "--resume", *options]
+#: A folder of images, read as they are asked for.
+IMAGES = SPEC.replace("data: digits", "data: {image_folder: images, color: grayscale}").replace(
+    "epochs: 24", "epochs: 6"
+)
+
+#: A process that holds nothing in memory that can stay in its files.
+STREAMED = "from kbuild.train.data import memory; memory.RESIDENT_SHARE = 0; from kbuild.cli.main import main; main()"
+
+
+def write_people(path: Path, rows: int = 20_000) -> None:
+    """A table whose rows follow from their numbers."""
+    dice = np.random.default_rng(0)
+    ages, hours, weights = dice.integers(17, 90, rows), dice.normal(40, 10, rows).round(1), dice.uniform(0.5, 2, rows)
+    cities, words = dice.integers(0, 60, rows), dice.integers(0, 150, (rows, 8))
+    lines = ["age,hours,city,about,weight,income"]
+    for at in range(rows):
+        income = "high" if ages[at] + hours[at] + cities[at] % 7 > 95 else "low"
+        about = " ".join(f"w{word}" for word in words[at])
+        lines.append(f"{ages[at]},{hours[at]},city {cities[at]},{about},{weights[at]:.3f},{income}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+def write_images(folder: Path, rows: int = 600) -> None:
+    """The first of the shipped digits as files, a folder for each class."""
+    with np.load(files("kbuild") / "data" / "digits.npz") as digits:
+        for at, (pixels, label) in enumerate(zip(digits["x_train"][:rows], digits["y_train"], strict=False)):
+            (folder / str(label)).mkdir(parents=True, exist_ok=True)
+            (folder / str(label) / f"{at}.png").write_bytes(encode(pixels[..., None]))
+
+
+def kbuild(streamed: bool = False) -> list[str]:
+    return [sys.executable, *(["-c", STREAMED] if streamed else ["-m", "kbuild"])]
+
+
+def command(spec: Path, run: Path, *options: str, streamed: bool = False) -> list[str]:
+    return [*kbuild(streamed), "train", str(spec), "--run-dir", str(run), "--resume", *options]
 
 
 def start(words: Sequence[str], **options: Any) -> subprocess.Popen[str]:
@@ -80,15 +150,26 @@ def changed(path: Path) -> Callable[[], bool]:
     return lambda: when() != before
 
 
-def kill_somewhere(words: Sequence[str], run: Path, dice: random.Random) -> str:
-    """Start a process and kill it at a random moment; say where: "start", "step", "write", or "" where it was done."""
-    where = dice.choice(["start", *["step"] * 5, *["write"] * 4])
+#: Where kills fall, as often as they are named.
+PLACES = ("start", *["step"] * 5, *["write"] * 4)
+
+
+def kill_somewhere(words: Sequence[str], run: Path, dice: random.Random, places: Sequence[str] = PLACES) -> str:
+    """Start a process and kill it at a random moment; say where, or "" where it was done.
+
+    Args:
+        places: "start", "learn" (the model is built, and layers learn from the data), "step" or "write".
+    """
+    where = dice.choice(places)
     last = run / "checkpoints" / "last"
-    began = changed(last / "state.npz")
+    began, opened, learnt = (changed(path) for path in (last / "state.npz", run / "metrics.json", run / "data.json"))
     process = start(words)
     try:
         if where == "start":
             wait_for(lambda: False, process, dice.uniform(0, 4))
+        elif where == "learn":
+            wait_for(opened, process)
+            where = "start" if wait_for(learnt, process, dice.uniform(0, 1)) else where
         elif wait_for(began, process):
             if where == "write":
                 wait_for(lambda: any(last.glob(".state.npz.tmp-*")), process)

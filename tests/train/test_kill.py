@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,15 @@ import pytest
 from tests.train import killing
 
 
-def chain(folder: Path, spec: Path, kills: int, seed: int, *options: str) -> tuple[Counter[str], list[Path]]:
+def chain(
+    folder: Path,
+    spec: Path,
+    kills: int,
+    seed: int,
+    *options: str,
+    places: Sequence[str] = killing.PLACES,
+    streamed: bool = False,
+) -> tuple[Counter[str], list[Path]]:
     """Kill runs, one after the other, until there were so many kills; let the last one finish.
 
     Returns:
@@ -19,13 +28,13 @@ def chain(folder: Path, spec: Path, kills: int, seed: int, *options: str) -> tup
     """
     dice, where, runs = random.Random(seed), Counter[str](), [folder / "killed-0"]
     while sum(where.values()) < kills:
-        words = killing.command(spec, runs[-1], "--quiet", *options)
-        hit = killing.kill_somewhere(words, runs[-1], dice)
+        words = killing.command(spec, runs[-1], "--quiet", *options, streamed=streamed)
+        hit = killing.kill_somewhere(words, runs[-1], dice, places)
         if hit:
             where[hit] += 1
         else:  # it was done before it could be killed
             runs.append(folder / f"killed-{len(runs)}")
-    killing.finish(killing.command(spec, runs[-1], "--quiet", *options))
+    killing.finish(killing.command(spec, runs[-1], "--quiet", *options, streamed=streamed))
     return where, runs
 
 
@@ -41,4 +50,30 @@ def test_killed_at_random_moments(tmp_path: Path, kills: int, options: list[str]
         assert min(where["step"], where["write"]) >= 5, where
     for run in runs:
         killing.assert_same_runs(tmp_path / "whole", run, exact=bool(options))
+        assert killing.leftovers(run) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("text", "places", "streamed"),
+    [
+        pytest.param(killing.TABLE, ["learn", "step", "write"], False, id="table"),
+        pytest.param(killing.TABLE, ["learn", "step", "write"], True, id="streamed-table"),
+        pytest.param(killing.IMAGES, ["step", "write"], True, id="streamed-images"),
+    ],
+)
+def test_killed_while_it_reads_files(tmp_path: Path, text: str, places: list[str], streamed: bool) -> None:
+    """Also while layers learn from a table; what is streamed ends as what lay in memory and was never interrupted."""
+    if text == killing.TABLE:
+        pytest.importorskip("pyarrow")
+        killing.write_people(tmp_path / "people.csv")
+    else:
+        killing.write_images(tmp_path / "images")
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(text)
+    killing.finish(killing.command(spec, tmp_path / "whole", "--quiet", "--deterministic"))
+    where, runs = chain(tmp_path, spec, 6, 2, "--deterministic", places=places, streamed=streamed)
+    assert set(where) == set(places), where
+    for run in runs:
+        killing.assert_same_runs(tmp_path / "whole", run)
         assert killing.leftovers(run) == []
