@@ -141,7 +141,7 @@ def test_a_file_that_is_replaced_changes_nothing(
     """The run has the old file open, or in memory: it ends with the weights it would have had, and says so."""
     data, _ = files
     monkeypatch.setattr(memory, "RESIDENT_SHARE", share)
-    spec, plan = compiled(TEXT, "train.deterministic=true")
+    spec, plan = compiled(TEXT)
     kept = data.read_bytes()
 
     def replaced() -> None:
