@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from kbuild.errors import InputError, listing
 from kbuild.study.design import Design
 from kbuild.study.executors import Began, Ended, Executor, Pending, Ready
-from kbuild.study.folder import Folder
+from kbuild.study.folder import LATER, Folder
 from kbuild.study.progress import Silent
 from kbuild.study.record import Record, Task, read_records, write_record, write_table
+from kbuild.train.environment import ENVIRONMENT, environment_differences
 from kbuild.train.files import write_json
 from kbuild.train.interrupt import Interrupted, StopSignal
 
@@ -56,7 +58,7 @@ def execute(
                     _ended(folder, design, event, pending, records)
                     shown.ended(event.record, records, time.perf_counter() - (begun or 0.0))
                 elif isinstance(event, Ready):
-                    write_json(folder.path / "environment.json", event.environment)
+                    _describe(folder, event.environment, shown)
                 shown.tick()
                 if stop.requested:
                     left = len(design.trials) - len(records)
@@ -79,6 +81,17 @@ def _ended(folder: Folder, design: Design, event: Ended, pending: Pending, recor
         write_record(folder.path, record)
     records[event.trial.id] = record
     write_table(folder.path, design, records)
+
+
+def _describe(folder: Folder, now: dict[str, Any], shown: Silent) -> None:
+    """Keep what the first worker ran on, and what is otherwise for a later one: trials may differ by that."""
+    first = folder.environment()
+    differs = environment_differences({name: value for name, value in first.items() if name != LATER}, now)
+    if not first:
+        write_json(folder.path / ENVIRONMENT, now)
+    elif differs and differs != first.get(LATER):
+        write_json(folder.path / ENVIRONMENT, {**first, LATER: differs})
+        shown.note(f"not as when the study began, so trials may differ by it: {'; '.join(differs)}")
 
 
 def _check_metric(design: Design, record: Record) -> None:

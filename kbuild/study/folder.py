@@ -18,9 +18,17 @@ from kbuild.spec.load import load_spec
 from kbuild.spec.model import Spec
 from kbuild.study.design import Arm, Design
 from kbuild.study.sameness import fingerprint
+from kbuild.train.environment import ENVIRONMENT
 from kbuild.train.files import write_json, write_text
+from kbuild.train.fingerprint import Fingerprints
+from kbuild.train.lock import LOCK, holder, is_held
+from kbuild.train.rundir import read_json
 
 MARKER = "study.yaml"
+#: Rows and a hash of every split, as the spec's own seed draws them.
+DATA = "data.json"
+#: The key of ENVIRONMENT for what was not as in the beginning when a study went on.
+LATER = "later"
 
 
 @dataclass(frozen=True)
@@ -60,9 +68,16 @@ class Folder:
 
     def command(self) -> dict[str, Any]:
         """What `command.json` says; empty where it cannot be read."""
+        return self._read("command.json")
+
+    def environment(self) -> dict[str, Any]:
+        """What the first worker ran on, and under LATER what was otherwise later; empty where it cannot be read."""
+        return self._read(ENVIRONMENT)
+
+    def _read(self, name: str) -> dict[str, Any]:
         try:
-            return dict(json.loads((self.path / "command.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError):
+            return dict(json.loads((self.path / name).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
             return {}
 
     def compiled(self, design: Design, arm: Arm) -> tuple[Spec, Plan]:
@@ -98,7 +113,7 @@ def make_folder(name: str, run_dir: Path | None, overwrite: bool) -> Folder:
             )
             path.mkdir(parents=True)
             return Folder(path)
-        if run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
+        if run_dir.exists() and (not run_dir.is_dir() or any(one.name != LOCK for one in run_dir.iterdir())):
             _replace(run_dir, overwrite)
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -114,6 +129,8 @@ def _replace(path: Path, overwrite: bool) -> None:
         raise InputError(f"{path} exists and is not empty; --resume goes on with a study, --overwrite replaces it")
     if path.is_symlink() or not (path / MARKER).is_file():
         raise InputError(f"{path} is not a study of kbuild; --overwrite replaces studies only, nothing was deleted")
+    if is_held(path):
+        raise InputError(f"{path} is in use: {holder(path)}; nothing was deleted")
     old = path.with_name(f".{path.name}.old-{os.getpid()}")
     os.replace(path, old)
     shutil.rmtree(old)
@@ -147,3 +164,17 @@ def check_same(asked: Design, begun: Design, path: Path) -> None:
             f"{path} was designed otherwise ({', '.join(differs)}), and a design is fixed before the runs; "
             "begin a new study in another directory"
         )
+
+
+def check_data(folder: Folder, hashes: Fingerprints) -> None:
+    """A study goes on with the data it was begun with: pairs of trials on different data compare nothing.
+
+    Raises:
+        InputError: naming the splits that are not what they were.
+    """
+    path = folder.path / DATA
+    if path.exists():
+        try:
+            hashes.check(read_json(path))
+        except InputError as error:
+            raise InputError(f"{folder.path}: {error}; put them back, or begin a new study") from error

@@ -18,7 +18,8 @@ from kbuild.show.policies import EXAMPLE, draw
 from kbuild.study.analyse import Analysis, analyse, require_scipy
 from kbuild.study.design import Arm, Design
 from kbuild.study.figures import INK, draw_figures
-from kbuild.study.folder import Folder
+from kbuild.study.folder import LATER, Folder
+from kbuild.study.inference import EXACT_PAIRS
 from kbuild.study.progress import duration
 from kbuild.study.record import Record, read_records, write_table
 from kbuild.study.shift import SAYS, shift_rows, shifts
@@ -81,13 +82,11 @@ def _data(folder: Folder, result: Analysis, records: dict[str, Record], pages: l
 
 
 def _versions(folder: Folder) -> dict[str, str]:
+    said = folder.environment()
     try:
-        import json
-
-        said = json.loads((folder.path / "environment.json").read_text(encoding="utf-8"))
         found = {"python": said["python"], **said["versions"]}
         return {name: version for name, version in found.items() if version}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return {}
 
 
@@ -121,9 +120,9 @@ def table_rows(result: Analysis) -> tuple[list[str], list[list[str]]]:
     tests = [name for name in result.metrics if name.startswith("test_")]
     same = f"test_{design.metric.removeprefix('val_')}"
     tests = [same] if same in tests else tests[:1]
-    losses = [name for name in ("val_loss",) if name in result.metrics and name != design.metric]
+    others = [name for name in ("val_accuracy", "val_loss") if name in result.metrics and name != design.metric]
     head = ["policy", design.metric, "difference", "interval", "p (Holm)", "P(better)", "verdict", "may be best"]
-    head += ["epochs to target", *losses, *tests, "trials"]
+    head += ["epochs to target", *others, *tests, "trials"]
     rows = []
     for arm in result.arms:
         found = arm.against.get(design.metric)
@@ -135,7 +134,7 @@ def table_rows(result: Analysis) -> tuple[list[str], list[list[str]]]:
         counts = ", ".join(f"{count} {state}" for state, count in arm.counts.items())
         best = {None: "-", True: "yes", False: "no"}[arm.may_be_best]
         rows.append([arm.label, _spread(arm, design.metric), *told, best, _epochs(arm)])
-        rows[-1] += [*(_spread(arm, name) for name in (*losses, *tests)), counts]
+        rows[-1] += [*(_spread(arm, name) for name in (*others, *tests)), counts]
     return head, rows
 
 
@@ -165,6 +164,7 @@ def facts(folder: Folder, result: Analysis, records: dict[str, Record]) -> list[
         ("epochs to target", f"{design.metric} of {number(result.target)}"),
         ("training", f"{_training(design)}; {duration(seconds)} of computing in all"),
         ("versions", ", ".join(f"{name} {version}" for name, version in _versions(folder).items())),
+        ("not the same for all trials", "; ".join(folder.environment().get(LATER, ()))),
     ]
     return [(name, value) for name, value in said if value]
 
@@ -180,10 +180,13 @@ def _training(design: Design) -> str:
 def reproduce(folder: Folder, design: Design) -> list[str]:
     """The commands that give these results again, from the study's own copy of the spec."""
     words = ["kbuild study spec.yaml"]
-    asked = folder.command().get("options")
+    command = folder.command()
+    asked = command.get("options")
     if isinstance(asked, list):
         words += [_quoted(str(word)) for word in asked]
-    return [" ".join(words), "kbuild report DIRECTORY    # this page again, from the trials in it"]
+    where = command.get("data_folder", ".")
+    note = f"    # with spec.yaml in {where}, seen from here: its paths begin there" if where != "." else ""
+    return [" ".join(words) + note, "kbuild report DIRECTORY    # this page again, from the trials in it"]
 
 
 def _quoted(word: str) -> str:
@@ -240,6 +243,7 @@ def _html(
         facts=facts(folder, result, records),
         figures=[(name, _CAPTIONS[name], inline(svg, name)) for name, svg in figures.items()],
         commands=reproduce(folder, result.design),
+        exact_pairs=EXACT_PAIRS,
     )
 
 

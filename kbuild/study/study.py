@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
@@ -21,12 +21,16 @@ from kbuild.study.cluster import Cluster, require_ray
 from kbuild.study.design import Design
 from kbuild.study.execute import clear, execute
 from kbuild.study.executors import Executor, cores
-from kbuild.study.folder import Folder, check_same, make_folder, open_folder
+from kbuild.study.folder import DATA, Folder, check_data, check_same, make_folder, open_folder
 from kbuild.study.pilot import Forecast, forecast
 from kbuild.study.processes import Processes
-from kbuild.study.progress import duration, make_display
+from kbuild.study.progress import Silent, duration, make_display
 from kbuild.study.record import Record
 from kbuild.study.report import make_report
+from kbuild.train.data.seen import Seen, differences
+from kbuild.train.files import write_json
+from kbuild.train.fingerprint import Fingerprints
+from kbuild.train.lock import holding
 from kbuild.train.prepare import prepare
 
 #: Name → what makes the executor of a directory and a number of workers (None for as many as there are cores).
@@ -56,7 +60,7 @@ def plan_study(path: Path, asked: Asked, workers: int | None = None, quiet: bool
     """
     require_scipy()
     spec, design, plans = make_design(path, asked)
-    _check(spec, design, plans)
+    prepare(spec, plans[design.baseline], design.settings(spec))
     display = make_display(quiet)
     display.note("a short measurement: 6 trials of at most 2 epochs")
     return design, forecast(spec, design, plans, workers or cores(), display)
@@ -91,30 +95,43 @@ def run_study(
     require_scipy()
     if executor == "ray":
         require_ray()
+    if resume and run_dir is None and not path.is_dir():
+        raise InputError("--resume needs --run-dir, the directory of the study to go on with")
     if path.is_dir():
         folder, design = _continued(path, asked, run_dir, resume)
+        spec, plan = folder.compiled(design, design.arm(design.baseline))
+        hashes, files = _look(spec, design, plan)
     else:
         spec, design, plans = make_design(path, asked)
-        _check(spec, design, plans)
-        if resume:
-            if run_dir is None:
-                raise InputError("--resume needs --run-dir, the directory of the study to go on with")
+        hashes, files = _look(spec, design, plans[design.baseline])
+        if resume and run_dir is not None:
             folder = open_folder(run_dir)
             check_same(design, folder.design(), run_dir)
         else:
             folder = make_folder(design.name, run_dir, overwrite)
+    with holding(folder.path):
+        if resume:
+            check_data(folder, hashes)
+        else:
+            write_json(folder.path / DATA, hashes.to_dict())
             folder.write(spec, design, asked.words())
-    display = make_display(quiet)
+        return _run(folder, design, EXECUTORS[executor](folder.path, workers), make_display(quiet), files)
+
+
+def _run(folder: Folder, design: Design, executor: Executor, display: Silent, files: Sequence[Seen]) -> Outcome:
     for note in design.notes:
         display.note(f"note: {note}")
     display.note(f"{len(design.trials)} trials in {folder.path}")
     clear(folder.path)
     threading.Thread(target=_load_report).start()
-    records = execute(folder, design, EXECUTORS[executor](folder.path, workers), display)
+    records = execute(folder, design, executor, display)
     if not any(record.finished for record in records.values()):
         reasons = dict.fromkeys(record.reason for record in records.values())
         raise WorkError(f"no trial of {folder.path} finished: {listing(reasons, 3)}")
     analysis = make_report(folder)
+    if changed := differences(files):
+        told = listing(changed, 3)
+        display.note(f"warning: {told} while the study ran; a worker trains with what it read when it began")
     failed = [record for record in records.values() if not record.finished]
     if failed:
         display.note(f"{len(failed)} of {len(records)} trials failed; the report says which and why")
@@ -141,7 +158,7 @@ def _continued(path: Path, asked: Asked, run_dir: Path | None, resume: bool) -> 
     return folder, folder.design()
 
 
-def _check(spec: Spec, design: Design, plans: dict[str, Plan]) -> None:
-    """Losses, metrics and data, before any worker is started."""
-    settings = design.settings(spec)
-    prepare(spec, plans[design.baseline], settings)
+def _look(spec: Spec, design: Design, plan: Plan) -> tuple[Fingerprints, tuple[Seen, ...]]:
+    """Losses, metrics and data of the baseline, before any worker is started: what the data hold, and their files."""
+    data = prepare(spec, plan, design.settings(spec)).data
+    return Fingerprints(data), data.files
