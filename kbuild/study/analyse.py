@@ -55,8 +55,8 @@ class Summary:
 
     Attributes:
         counts: state of `kbuild.study.record.STATES` → trials that ended so.
-        mean, spread: metric → mean, and standard deviation over seeds (None below two). A diverged trial has the worst
-            value that any trial of the study had.
+        mean, spread: metric → mean, and standard deviation over seeds (None below two). A diverged trial counts as a
+            little worse than the worst value that any trial of the study had.
         against: metric → comparison with the baseline; empty for the baseline itself.
         epochs: until the target was reached.
         may_be_best: not distinguishable from the best; None with too few seeds to say.
@@ -169,10 +169,9 @@ def _metrics(design: Design, records: dict[str, Record]) -> tuple[str, ...]:
 
 
 def _values(design: Design, records: dict[str, Record], metric: str) -> dict[str, np.ndarray]:
-    """Arm → one value per seed; NaN where there is none. A diverged trial has the worst value there is."""
+    """Arm → one value per seed; NaN where there is none. A diverged trial is worse than all that finished."""
     finished = [value for record in records.values() if (value := record.metrics.get(metric)) is not None]
-    way = max if _direction(design, metric) == "min" else min
-    worst = way(finished) if finished else math.nan
+    worst = _worse_than(finished, _direction(design, metric))
     rows: dict[str, list[float]] = {arm.label: [] for arm in design.distinct}
     for trial in design.trials:
         record = records.get(trial.id)
@@ -180,6 +179,19 @@ def _values(design: Design, records: dict[str, Record], metric: str) -> dict[str
         diverged = record is not None and (record.state == "diverged" or (record.finished and value is None))
         rows[trial.arm].append(worst if diverged else math.nan if value is None else value)
     return {label: np.array(row, "float64") for label, row in rows.items()}
+
+
+def _worse_than(finished: Sequence[float], direction: str) -> float:
+    """Worse than the worst by a hundredth of the range: a trial that diverged ties with none that did not.
+
+    >>> _worse_than([0.5, 0.75], "max"), _worse_than([2.0, 2.0], "min")
+    (0.4975, 2.02)
+    """
+    if not finished:
+        return math.nan
+    low, high = min(finished), max(finished)
+    step = (high - low or abs(high) or 1.0) / 100
+    return low - step if direction == "max" else high + step
 
 
 def _direction(design: Design, metric: str) -> str:

@@ -80,7 +80,8 @@ def _estimate(rows: list[tuple[int, bool]], base: list[tuple[int, bool]] | None)
         median = float(below[0]) if len(below) else None
     p = None
     if base and rows and (reached or any(not censored for _, censored in base)):
-        p = float(stats.logrank(_censored(rows), _censored(base)).pvalue)
+        with np.errstate(invalid="ignore"):  # one trial each, or all at the same epoch: no variance, and NaN
+            p = float(stats.logrank(_censored(rows), _censored(base)).pvalue)
         p = None if math.isnan(p) else p
     return Epochs(reached, len(rows), median, p)
 

@@ -64,6 +64,11 @@ def _failures(arm: Summary) -> str:
 def verdict(result: Analysis) -> str:
     """The whole in a few sentences."""
     design = result.design
+    lost = [f"{n} of {len(design.seeds)} of {arm.label}" for arm in result.arms if (n := arm.counts.get("diverged"))]
+    aside = f" Diverged: {listing(lost)}." if lost else ""
+    missing = sum(arm.counts.get("not run", 0) for arm in result.arms)
+    if missing:
+        aside += f" Unfinished: {missing} of {len(design.trials)} trials have not run; no test holds before they have."
     compared = [arm for arm in result.arms if arm.label != design.baseline]
     found = {arm.label: arm.against[design.metric] for arm in compared if design.metric in arm.against}
     if result.too_few:
@@ -73,7 +78,7 @@ def verdict(result: Analysis) -> str:
         return (
             f"{SCOPE[0].upper()}{SCOPE[1:]}: too few seeds to say which order is better. With {pairs} "
             f"pair{'s' * (pairs != 1)} and {tests} no difference, "
-            f"however large, can reach p < {design.alpha:g}; {fewest} are the fewest that can."
+            f"however large, can reach p < {design.alpha:g}; {fewest} are the fewest that can.{aside}"
         )
     parts = []
     for word in ("better", "worse"):
@@ -88,7 +93,7 @@ def verdict(result: Analysis) -> str:
     few = [label for label, one in found.items() if one.verdict == "too few seeds"]
     if few:
         parts.append(f"too few seeds to say of {listing(few)}")
-    text = f"{SCOPE[0].upper()}{SCOPE[1:]}, by {design.metric}: {'; '.join(parts)}."
+    text = f"{SCOPE[0].upper()}{SCOPE[1:]}, by {design.metric}: {'; '.join(parts)}.{aside}"
     ties = [arm.label for arm in result.arms if arm.may_be_best]
     if len(ties) == sum(arm.may_be_best is not None for arm in result.arms):
         return f"{text} No arm can be told apart from the best ({result.best} by mean)."

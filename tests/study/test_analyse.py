@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from kbuild.study.design import Arm, Design, fewest_seeds
 from kbuild.study.inference import holm, may_be_best, sign_flip, t_interval
 from kbuild.study.power import detectable, power
 from kbuild.study.record import Record
-from kbuild.study.survival import epochs_to_target
+from kbuild.study.survival import Epochs, epochs_to_target
 
 pytest.importorskip("scipy")
 
@@ -159,6 +160,14 @@ def test_a_diverged_trial_counts_as_the_worst_value_there_is():
     assert "1 diverged" in result.sentences[0]
 
 
+def test_an_arm_that_always_diverges_is_worse_though_the_worst_of_the_others_is_its_value():
+    values = {"base": np.linspace(0.80, 0.82, 7), "wild": np.zeros(7)}
+    result = analyse(*study(values, states={("wild", seed): "diverged" for seed in range(7)}))
+    assert result.arm("wild").against["val_accuracy"].better_share == 0
+    assert result.arm("wild").against["val_accuracy"].verdict == "worse"
+    assert "wild is worse than base" in result.verdict and "Diverged: 7 of 7 of wild." in result.verdict
+
+
 def test_a_killed_trial_leaves_its_pair_out_and_is_told():
     values = {"base": np.full(8, 0.9), "other": np.linspace(0.91, 0.93, 8)}
     result = analyse(*study(values, states={("base", 0): "died"}))
@@ -189,6 +198,13 @@ def test_epochs_to_a_target_count_those_that_never_reach_it():
     assert (found["base"].reached, found["base"].median) == (4, 2.0)
     assert (found["other"].reached, found["other"].median) == (0, None)
     assert found["other"].p is not None and found["other"].p < 0.05
+
+
+def test_one_seed_has_no_p_of_its_epochs_and_warns_of_nothing(recwarn):
+    design, records = study({"base": np.zeros(1), "other": np.zeros(1)})
+    records = {name: replace(record, history={"val_accuracy": [0.6]}) for name, record in records.items()}
+    assert epochs_to_target(design, records, 0.5)["other"] == Epochs(1, 1, 1.0, None)
+    assert not recwarn.list
 
 
 def test_more_seeds_detect_smaller_differences():

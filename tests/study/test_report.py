@@ -14,7 +14,7 @@ from kbuild.study.analyse import analyse
 from kbuild.study.execute import execute
 from kbuild.study.figures import _curves
 from kbuild.study.record import failed, read_records, write_record
-from kbuild.study.report import make_report
+from kbuild.study.report import make_report, table_rows
 
 pytest.importorskip("scipy")
 pytest.importorskip("jinja2")
@@ -76,7 +76,15 @@ def test_the_page_stands_alone(finished):
         "kbuild study spec.yaml",
     ):
         assert part in text
+    assert "# with spec.yaml in .., seen from here" in text and "flips that are drawn" not in text
     assert "same model as W-A" in text and "--policies W-N-A-D,W-A,W-A-D-N,plain" in text
+
+
+def test_flips_that_are_not_all_looked_at_are_told(begun, fake):
+    folder, design = begun(seeds=tuple(range(15)))
+    execute(folder, design, fake(folder, 1))
+    make_report(folder)
+    assert "(with more than 14 pairs over flips that are drawn)" in " ".join(_text(folder, "report.html").split())
 
 
 def test_figures_are_drawn_and_take_the_colour_of_the_page(finished):
@@ -118,11 +126,20 @@ def test_failed_trials_are_told_and_counted(finished):
     assert "diverged" in (folder.path / "results.csv").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(("metric", "columns"), [("val_accuracy", ["val_loss"]), ("val_loss", ["val_accuracy"])])
+def test_the_table_has_accuracy_and_loss_whichever_decides(begun, fake, metric, columns):
+    folder, design = begun(metric=metric)
+    head, rows = table_rows(analyse(design, execute(folder, design, fake(folder, 1))))
+    at = head.index("epochs to target") + 1
+    assert head[1] == metric and head[at : at + 1] == columns and rows[0][at].startswith(("0.0", "0.9"))
+
+
 def test_an_unfinished_study_is_reported_as_far_as_it_is(finished):
     folder, design = finished
     for trial in design.trials[10:]:
         (folder.path / "trials" / f"{trial.id}.json").unlink()
-    assert "too few seeds" in make_report(folder).verdict
+    verdict = make_report(folder).verdict
+    assert "too few seeds" in verdict and "Unfinished: 14 of 24 trials have not run" in verdict
     assert "6 not run" in (folder.path / "report.md").read_text(encoding="utf-8")
     for name in read_records(folder.path, design):
         (folder.path / "trials" / f"{name}.json").unlink()
