@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -132,6 +133,8 @@ def _check(design: Design) -> None:
         raise InputError("--seeds is a number from 1, or different seeds such as 3,5,8")
     if not 0 < design.alpha < 0.5:
         raise InputError("--alpha is a rate of false alarms such as 0.05")
+    if design.target is not None and not math.isfinite(design.target):
+        raise InputError(f"--target is a value of {design.metric}, not {design.target}")
 
 
 def _orderings(texts: Iterable[str]) -> tuple[str, ...]:
@@ -157,11 +160,33 @@ def _points(grid: Sequence[str]) -> Iterator[tuple[str, ...]]:
     axes = []
     for text in grid:
         key, equals, values = text.partition("=")
-        parts = [part.strip() for part in re.split(r",(?![^\[{(]*[\]})])", values)]
+        parts = _values(values)
         if not equals or not key.strip() or not all(parts):
             raise InputError(f"--grid takes KEY=VALUE,VALUE, for example ordering.dropout.rate=0.1,0.3; not {text!r}")
         axes.append([f"{key.strip()}={part}" for part in dict.fromkeys(parts)])
     return itertools.product(*axes)
+
+
+def _values(text: str) -> list[str]:
+    """Values with commas between them; those in brackets and quotes belong to a value.
+
+    >>> _values("8, [{a: [1, 2], b: 3}, 4] ,{c: 'x, y'},'p,q'")
+    ['8', '[{a: [1, 2], b: 3}, 4]', "{c: 'x, y'}", "'p,q'"]
+    """
+    parts, depth, quote, before = [""], 0, "", ","
+    for letter in text:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "\"'" and before in ",:[{(":  # elsewhere it is a letter: `it's`
+            quote = letter
+        else:
+            depth += (letter in "[{(") - (letter in "]})")
+        if letter == "," and not quote and depth <= 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+        before = before if letter.isspace() else letter
+    return [part.strip() for part in parts]
 
 
 def _arm(path: Path, asked: Asked, ordering: str | None, point: tuple[str, ...], own: Plan) -> tuple[Arm, Plan]:

@@ -6,6 +6,7 @@ model are run once.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from dataclasses import asdict, dataclass, replace
@@ -20,8 +21,15 @@ from kbuild.train.prepare import train_settings
 #: Version of `study.yaml`.
 FORMAT = 1
 #: Metrics of which less is better; a metric that is not known otherwise grows.
-_FALLING = ("loss", "error", "crossentropy", "hinge", "divergence", "mse", "mae", "mape", "msle", "falsepositives")
+_FALLING = (
+    "loss", "error", "crossentropy", "hinge", "divergence", "mse", "mae", "mape", "msle", "falsepositives",
+    "falsenegatives", "poisson", "logcosh", "huber",
+)  # fmt: skip
+#: How metrics end of which more is better, whatever the output before that is called.
+_RISING = ("accuracy", "auc", "precision", "recall", "score", "iou", "similarity", "truepositives", "truenegatives")
 DIRECTIONS = ("max", "min")
+#: Letters of a label that name a trial's file; file systems take 255 bytes.
+_LONGEST = 100
 
 
 @dataclass(frozen=True)
@@ -46,8 +54,15 @@ class Arm:
 
     @property
     def slug(self) -> str:
-        """The label as a part of a file's name."""
-        return re.sub(r"[^\w.=-]+", "_", self.label)
+        """The label as a part of a file's name: short, and another one for every label.
+
+        >>> Arm("W-A rate=0.1", "W-A").slug, Arm("W-A size=[3, 5]", "W-A").slug
+        ('W-A_rate=0.1', 'W-A_size=_3_5_-ac11e291')
+        """
+        plain = re.sub(r"[^\w.=-]+", "_", self.label, flags=re.ASCII)
+        if plain == self.label.replace(" ", "_") and len(plain) <= _LONGEST:
+            return plain
+        return f"{plain[:_LONGEST]}-{hashlib.sha256(self.label.encode()).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True)
@@ -152,17 +167,19 @@ def direction_of(metric: str) -> str:
 
     >>> direction_of("val_accuracy"), direction_of("val_loss"), direction_of("val_mean_absolute_error")
     ('max', 'min', 'min')
+    >>> direction_of("val_false_negatives"), direction_of("val_error_kind_accuracy")
+    ('min', 'max')
     """
     plain = metric.lower().replace("_", "")
-    return "min" if any(word in plain for word in _FALLING) else "max"
+    return "min" if not plain.endswith(_RISING) and any(word in plain for word in _FALLING) else "max"
 
 
 def fewest_seeds(comparisons: int, alpha: float = 0.05) -> int:
-    """The fewest pairs with which the exact two-sided sign-flip test, Holm-corrected, can reach `alpha`; at least 6.
+    """The fewest pairs with which the exact sign-flip test, Holm-corrected, can fall below `alpha`; 6 or more.
 
     With n pairs its smallest p value is 2 / 2^n, which Holm's first step multiplies by the number of comparisons.
 
-    >>> fewest_seeds(1), fewest_seeds(3), fewest_seeds(16)
-    (6, 7, 10)
+    >>> fewest_seeds(1), fewest_seeds(3), fewest_seeds(16), fewest_seeds(1, 2**-6)
+    (6, 7, 10, 8)
     """
-    return max(6, math.ceil(1 + math.log2(max(comparisons, 1) / alpha)))
+    return max(6, math.floor(1 + math.log2(max(comparisons, 1) / alpha)) + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import subprocess
 import sys
@@ -61,6 +62,19 @@ def test_a_grid_multiplies_the_arms_and_its_first_point_is_the_baseline_s(spec_p
     )
 
 
+def test_values_of_a_grid_may_hold_brackets_in_brackets(spec_path):
+    first = "[{RandomTranslation: {height_factor: 0.1, width_factor: 0.1}}]"
+    other = "[{RandomRotation: {factor: 0.1, interpolation: nearest}}, {RandomZoom: {height_factor: 0.1}}]"
+    made = design(spec_path, grid=(f"train.augment={first},{other}",))
+    assert [arm.overrides for arm in made.arms] == [(f"train.augment={first}",), (f"train.augment={other}",)]
+
+
+def test_every_arm_has_files_of_its_own_that_a_file_system_takes(spec_path):
+    made = design(spec_path, grid=("train.data={npz: a/b.npz},{npz: a_b.npz},{npz: %s.npz}" % ("é" * 300),))
+    assert len({trial.id for trial in made.trials}) == len(made.trials) == 30
+    assert max(len(f".{trial.id}.json.tmp-4194304".encode()) for trial in made.trials) <= 255
+
+
 def test_a_grid_over_a_training_setting_makes_different_arms(spec_path):
     made = design(spec_path, grid=("train.batch_size=50,100",))
     assert len(made.distinct) == 2
@@ -96,6 +110,7 @@ def test_the_design_survives_its_file(spec_path):
         ({"orderings": ("W-A",), "direction": "up"}, "--direction is one of max, min"),
         ({"orderings": ("W-A",), "grid": ("rate",)}, "--grid takes KEY=VALUE,VALUE"),
         ({"orderings": ("W-A",), "alpha": 5.0}, "--alpha is a rate"),
+        ({"orderings": ("W-A",), "target": math.nan}, "--target is a value of val_accuracy, not nan"),
         ({"orderings": ("W-A",), "seeds": (1, 1)}, "--seeds"),
         ({"orderings": ("W-A",), "settings": ("train.validation=0",)}, "leave test data for the end"),
         ({"orderings": ("W-A",), "grid": ("layers.2.Dense.units=x",)}, "(under W-A units=x)"),
