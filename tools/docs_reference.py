@@ -119,7 +119,8 @@ def _words(found: Schema) -> Iterable[str]:
     elif "const" in found:
         yield f"`{found['const']}`" if found["const"] is not False else "`false`"
     elif found.get("type") == "array" and "items" in found:
-        yield f"list of {takes(found['items']) or 'values'}"
+        each = takes(found["items"]) or "value"
+        yield f"list of {each}{'s' * each[-1].isalpha()}"
     elif "properties" in found:
         yield "mapping of " + ", ".join(f"`{key}`" for key in found["properties"])
     else:
