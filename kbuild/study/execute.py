@@ -9,7 +9,7 @@ from typing import Any
 
 from kbuild.errors import InputError, listing
 from kbuild.study.design import Design
-from kbuild.study.executors import Began, Ended, Executor, Pending, Ready
+from kbuild.study.executors import THREADS, Began, Ended, Executor, Pending, Ready
 from kbuild.study.folder import LATER, Folder
 from kbuild.study.progress import Silent
 from kbuild.study.record import Record, Task, read_records, write_record, write_table
@@ -86,12 +86,19 @@ def _ended(folder: Folder, design: Design, event: Ended, pending: Pending, recor
 def _describe(folder: Folder, now: dict[str, Any], shown: Silent) -> None:
     """Keep what the first worker ran on, and what is otherwise for a later one: trials may differ by that."""
     first = folder.environment()
-    differs = environment_differences({name: value for name, value in first.items() if name != LATER}, now)
+    differs = environment_differences(_compared(first), _compared(now))
     if not first:
         write_json(folder.path / ENVIRONMENT, now)
     elif differs and differs != first.get(LATER):
         write_json(folder.path / ENVIRONMENT, {**first, LATER: differs})
         shown.note(f"not as when the study began, so trials may differ by it: {'; '.join(differs)}")
+
+
+def _compared(environment: dict[str, Any]) -> dict[str, Any]:
+    """Without cores and threads: a worker has as many as the study gives it, wherever it runs."""
+    kept = {name: value for name, value in environment.items() if name not in (LATER, "cpus")}
+    variables = kept.get("variables") or {}
+    return {**kept, "variables": {name: value for name, value in variables.items() if name not in THREADS}}
 
 
 def _check_metric(design: Design, record: Record) -> None:

@@ -18,6 +18,9 @@ from kbuild.errors import WorkError
 from kbuild.study.design import Trial
 from kbuild.study.record import Record, Task, failed
 
+#: Environment variables by which an executor gives a worker its threads.
+THREADS = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+
 
 @dataclass(frozen=True)
 class Began:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kbuild.errors import WorkError
-from kbuild.study.executors import Message, Worker, Workers, cores
+from kbuild.study.executors import THREADS, Message, Worker, Workers, cores
 from kbuild.study.record import Task
 
 
@@ -44,7 +44,7 @@ class Processes(Workers):
 
     def start(self) -> Worker:
         one = str(self.threads)
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), one)
+        threads = dict.fromkeys(THREADS, one)
         environment = {**os.environ, **threads, "TF_FORCE_GPU_ALLOW_GROWTH": "true"}
         return _Process([*self.command, str(self.folder), one], environment, self._inbox)
 

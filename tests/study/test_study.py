@@ -95,7 +95,12 @@ def test_other_versions_than_those_it_began_with_are_told_and_stand_in_the_repor
     begin(place)
     assert "not the same for all trials" not in (place / "one/report.md").read_text()
     path = place / "one/environment.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "versions": {"kbuild": "0", "keras": "3.1"}}))
+    first = {**json.loads(path.read_text()), "cpus": 9, "variables": {"OMP_NUM_THREADS": "1"}}
+    path.write_text(json.dumps(first))
+    go_on(place, "directory")
+    assert json.loads(path.read_text()) == first  # cores and threads are the study's own matter
+    (place / "one/trials/W-A-seed2.json").unlink()
+    path.write_text(json.dumps({**first, "versions": {"kbuild": "0", "keras": "3.1"}}))
     run_study(place / "one", Asked(), resume=True)
     assert (
         "not as when the study began, so trials may differ by it: keras 3.1 then, none now" in capsys.readouterr().err
