@@ -26,6 +26,8 @@ _STYLES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)), (0, (1, 1
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 #: Curves in one figure; with more arms only the baseline and those with the best means are drawn.
 _MOST_CURVES = 6
+#: Letters of a label in a figure, and inches of one.
+_LONGEST, _LETTER = 44, 0.075
 
 
 def draw_figures(result: Analysis, records: dict[str, Record], folder: Path) -> dict[str, str]:
@@ -72,6 +74,22 @@ def _figure(width: float, height: float) -> Any:
     return figure
 
 
+def _names(labels: Sequence[str]) -> dict[str, str]:
+    """Label → what a figure has room for: long ones lose their middle, and have the number of their row in the table.
+
+    >>> list(_names(["W-A rate=0.1", "W-A optimizer={Adam: {learning_rate: 0.001, beta_1: 0.9}}"]).values())
+    ['W-A rate=0.1', 'row 2: W-A optimizer={Adam: {…, beta_1: 0.9}}']
+    """
+    return {
+        label: label if len(label) <= _LONGEST else f"row {at}: {label[:22]}…{label[-15:]}"
+        for at, label in enumerate(labels, 1)
+    }
+
+
+def _named(result: Analysis) -> dict[str, str]:
+    return _names([arm.label for arm in result.arms])
+
+
 def _bare(axis: Any) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.25, color=INK, linewidth=0.5)
@@ -85,7 +103,8 @@ def _forest(result: Analysis) -> Any:
     rows = [(arm, found) for arm, found in rows if found.difference is not None]
     if not rows:
         return None
-    figure = _figure(7.2, 1.1 + 0.36 * len(rows))
+    names = _named(result)
+    figure = _figure(7.2, 1.25 + 0.36 * len(rows))
     axis = figure.add_subplot()
     for at, (_, found) in enumerate(reversed(rows)):
         called = found.verdict in ("better", "worse")
@@ -102,12 +121,11 @@ def _forest(result: Analysis) -> Any:
         text = f"{number(found.difference, True)}  {found.verdict}"
         axis.annotate(text, (1.01, at), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=INK)
     axis.axvline(0, color=INK, linewidth=1)
-    axis.set_yticks(range(len(rows)), [arm.label for arm, _ in reversed(rows)])
+    axis.set_yticks(range(len(rows)), [names[arm.label] for arm, _ in reversed(rows)])
     axis.set_ylim(-0.7, len(rows) - 0.3)
     better = "right" if design.direction == "max" else "left"
-    axis.set_xlabel(
-        f"difference in {design.metric} to {design.baseline} (better is to the {better}; line: {_percent(result)})"
-    )
+    base = names[design.baseline]
+    axis.set_xlabel(f"difference in {design.metric} to {base}\n(better is to the {better}; line: {_percent(result)})")
     _bare(axis)
     return figure
 
@@ -135,7 +153,8 @@ def _curves(result: Analysis, records: dict[str, Record]) -> Any:
     known = [metric for metric in metrics if any(metric in record.history for record in records.values())]
     if not known:
         return None
-    entry = 0.7 + 0.075 * max(len(label) for label in _shown(result))  # inches of one in the legend
+    names = _named(result)
+    entry = 0.7 + _LETTER * max(len(names[label]) for label in _shown(result))  # inches of one in the legend
     width = max(4.4 * len(known), entry)
     figure = _figure(width, 3.4)
     for axis, metric in zip(figure.subplots(1, len(known), squeeze=False)[0], known, strict=True):
@@ -147,7 +166,7 @@ def _curves(result: Analysis, records: dict[str, Record]) -> Any:
             mean = np.nanmean(table, axis=0)
             spread = np.nanstd(table, axis=0)
             look = {"color": COLOURS[at], "linestyle": _STYLES[at], "marker": _MARKERS[at], "markersize": 4}
-            axis.plot(epochs, mean, label=label, linewidth=1.5, markevery=max(1, len(epochs) // 8), **look)
+            axis.plot(epochs, mean, label=names[label], linewidth=1.5, markevery=max(1, len(epochs) // 8), **look)
             axis.fill_between(epochs, mean - spread, mean + spread, color=COLOURS[at], alpha=0.14, linewidth=0)
         axis.set_xlabel("epoch")
         axis.set_title(metric, fontsize=9)
@@ -175,7 +194,8 @@ def _values(result: Analysis, records: dict[str, Record]) -> Any:
     metric = result.design.metric
     if not any(record.finished for record in records.values()):
         return None
-    figure = _figure(max(4.5, 1.1 * len(result.arms) + 1), 3.2)
+    width = max(4.5, 1.1 * len(result.arms) + 1)
+    figure = _figure(width, 3.2)
     axis = figure.add_subplot()
     labels = [arm.label for arm in result.arms]
     for seed in result.design.seeds:
@@ -184,10 +204,11 @@ def _values(result: Analysis, records: dict[str, Record]) -> Any:
         }
         values = [row.get(label, math.nan) for label in labels]
         axis.plot(range(len(labels)), values, color=INK, alpha=0.25, linewidth=0.8, marker="o", markersize=3)
-    means = [arm.mean.get(metric, math.nan) for arm in result.arms]
+    means = [arm.mean.get(metric, math.nan) if arm.counts.get("finished") else math.nan for arm in result.arms]
     axis.plot(range(len(labels)), means, "_", color=COLOURS[1], markersize=26, markeredgewidth=2.5)
-    long = max(map(len, labels)) > 12 and len(labels) > 3
-    axis.set_xticks(range(len(labels)), labels, rotation=30 if long else 0, ha="right" if long else "center")
+    names = list(_named(result).values())
+    long = _LETTER * max(map(len, names)) > (width - 1) / len(names)
+    axis.set_xticks(range(len(names)), names, rotation=30 if long else 0, ha="right" if long else "center")
     axis.set_xlim(-0.6, len(labels) - 0.4)
     axis.set_ylabel(metric)
     _bare(axis)

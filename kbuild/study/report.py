@@ -139,6 +139,8 @@ def table_rows(result: Analysis) -> tuple[list[str], list[list[str]]]:
 
 
 def _spread(arm: Any, metric: str) -> str:
+    if not arm.counts.get("finished"):  # what a diverged trial counts as was not measured
+        return "-"
     spread = arm.spread.get(metric)
     return number(arm.mean.get(metric)) + (f" ± {number(spread)}" if spread is not None else "")
 
@@ -156,12 +158,17 @@ def facts(folder: Folder, result: Analysis, records: dict[str, Record]) -> list[
     seconds = sum(record.seconds for record in records.values())
     seeds = ", ".join(map(str, design.seeds)) if len(design.seeds) <= 20 else f"{design.seeds[0]} to {design.seeds[-1]}"
     way = "more is better" if design.direction == "max" else "less is better"
+    points = "points of policies and grid" if any(arm.overrides for arm in design.arms) else "policies"
+    what = f"{len(design.distinct)} {points}"
     said = [
-        ("compared", f"{len(design.distinct)} policies × {len(design.seeds)} seeds = {len(design.trials)} trials"),
+        (
+            "compared",
+            f"{what} × {len(design.seeds)} seed{'s' * (len(design.seeds) != 1)} = {len(design.trials)} trials",
+        ),
         ("baseline, named before the runs", design.baseline),
         ("decided by", f"{design.metric} after the last epoch ({way}), at a rate of false alarms of {design.alpha:g}"),
         ("seeds", f"{seeds}; the same seed means the same split, data order and initial weights for every policy"),
-        ("epochs to target", f"{design.metric} of {number(result.target)}"),
+        ("epochs to target", "" if result.target is None else f"{design.metric} of {number(result.target)}"),
         ("training", f"{_training(design)}; {duration(seconds)} of computing in all"),
         ("versions", ", ".join(f"{name} {version}" for name, version in _versions(folder).items())),
         ("not the same for all trials", "; ".join(folder.environment().get(LATER, ()))),
@@ -171,7 +178,7 @@ def facts(folder: Folder, result: Analysis, records: dict[str, Record]) -> list[
 
 def _training(design: Design) -> str:
     given = [
-        f"{design.epochs} epochs" if design.epochs else "",
+        f"{design.epochs} epoch{'s' * (design.epochs != 1)}" if design.epochs else "",
         f"batch size {design.batch_size}" if design.batch_size else "",
     ]
     return ", ".join(filter(None, given)) or "as the spec says"

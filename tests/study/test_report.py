@@ -190,3 +190,29 @@ def test_a_legend_of_long_names_stays_inside_the_figure(begun, fake):
     assert len(legend.get_texts()) == 4  # with one hidden layer, last-dropout is conventional
     inside, outside = legend.get_window_extent(), figure.bbox
     assert outside.x0 <= inside.x0 and inside.x1 <= outside.x1 and outside.y0 <= inside.y0
+
+
+def test_labels_as_long_as_a_grid_makes_them_leave_room_for_the_figures(begun, fake, recwarn):
+    pytest.importorskip("matplotlib")
+    layers = ", ".join(f"{{RandomZoom: {{height_factor: 0.{n}, width_factor: 0.1}}}}" for n in range(1, 8))
+    folder, design = begun(orderings=(), grid=(f"train.augment=[{layers}],[{{RandomRotation: 0.1}}, {layers}]",))
+    execute(folder, design, fake(folder, 1))
+    make_report(folder)
+    assert not [str(one.message) for one in recwarn.list if "layout" in str(one.message)]
+    drawing = _text(folder, "figures/values.svg")
+    assert "row 1: W-N-A-D" in drawing and "row 2: W-N-A-D" in drawing
+    assert design.baseline in _text(folder, "report.md") and '<th scope="row" class="long">' in _text(
+        folder, "report.html"
+    )
+
+
+def test_an_arm_that_only_diverged_has_no_figures_of_its_own(begun, fake):
+    folder, design = begun()
+    records = execute(folder, design, fake(folder, 1))
+    for trial in design.trials:
+        if trial.arm == design.baseline:
+            records[trial.id] = failed(trial, "diverged", "the loss became NaN")
+            write_record(folder.path, records[trial.id])
+    rows = table_rows(make_report(folder))[1]
+    assert rows[0][1] == "-" and rows[1][1].startswith("0.9") and rows[1][2].startswith("+0.")
+    assert "epochs to target:" not in _text(folder, "report.md")  # the baseline reached nothing to be the target
