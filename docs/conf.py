@@ -11,6 +11,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from docutils import nodes
+from pygments.lexers.shell import BashSessionLexer
+from sphinx.addnodes import download_reference
+from sphinx.application import Sphinx
+from sphinx.util.osutil import relative_uri
+
 from kbuild import __version__
 
 project = "kbuild"
@@ -63,7 +69,7 @@ def _all() -> list[str]:
     return [page for page in found if page != "index" and not page.startswith("_")]
 
 
-def navigation(app: object, page: str, source: list[str]) -> None:
+def navigation(app: Sphinx, page: str, source: list[str]) -> None:
     """Add to a page the toctrees that put others below it."""
     if page != "index":
         if below := _below(page, source[0]):
@@ -78,12 +84,27 @@ def navigation(app: object, page: str, source: list[str]) -> None:
     source[0] += _toctree(more, "More") if more else ""
 
 
-def outside(app: object, page: str, source: list[str]) -> None:
+def outside(app: Sphinx, page: str, source: list[str]) -> None:
     """Other files of the repository become downloads; of its pages outside docs/ the names stay, without a link."""
     up = re.escape("../" * (page.count("/") + 1))
     source[0] = re.sub(rf"\[([^\]]+)\]\({up}[\w./-]*\.md(?:#[\w-]+)?\)", r"\1", source[0])
 
 
-def setup(app: object) -> None:
-    app.connect("source-read", outside)  # type: ignore[attr-defined]
-    app.connect("source-read", navigation)  # type: ignore[attr-defined]
+def opened(app: Sphinx, tree: nodes.document, page: str) -> None:
+    """Reports of studies open in the browser; Sphinx would have it save them."""
+    for link in [one for one in tree.findall(download_reference) if one.get("filename", "").endswith(".html")]:
+        target = relative_uri(app.builder.get_target_uri(page), f"_downloads/{link['filename']}")
+        link.replace_self(nodes.reference("", "", *link.children, internal=True, refuri=target))
+
+
+class Session(BashSessionLexer):
+    """Commands after `$ `, and what they print; a printed line may begin with `#`, which is no prompt here."""
+
+    _ps1rgx = re.compile(r"^(\$ )(.*\n?)")
+
+
+def setup(app: Sphinx) -> None:
+    app.add_lexer("console", Session)
+    app.connect("doctree-resolved", opened)
+    app.connect("source-read", outside)
+    app.connect("source-read", navigation)
