@@ -57,6 +57,7 @@ def dry_run(spec: Spec, plan: Plan, **given: Any) -> DryRun:
     )
 
 
+@sigterm_as_interrupt()
 def train(
     spec: Spec,
     plan: Plan,
@@ -122,7 +123,6 @@ def train(
     if earlier:
         check_files(earlier, hashes)
     with ExitStack() as held:
-        held.enter_context(sigterm_as_interrupt())
         run = earlier.run if earlier else make_run_dir(plan.name, run_dir, name, overwrite)
         held.enter_context(holding(run.path))
         check_writable(run)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,30 @@ def test_signals_at_any_time(whole: Path, tmp_path: Path, phase: str, number: si
     assert "interrupted" in err and "--resume goes on" in err and "Traceback" not in err
     assert listed(run)[0] == "interrupted"
     goes_on(whole, run)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+def test_sigterm_while_data_are_read(tmp_path: Path) -> None:
+    """Nothing is begun yet, and nothing is left."""
+    pytest.importorskip("pyarrow")
+    data, run = tmp_path / "people.csv", tmp_path / "run"
+    os.mkfifo(data)
+    (tmp_path / "spec.yaml").write_text(killing.TABLE)
+    process = killing.start(killing.command(tmp_path / "spec.yaml", run, "--quiet"))
+    reads: list[int] = []
+
+    def is_read() -> bool:
+        with suppress(OSError):  # nobody reads the pipe
+            reads.append(os.open(data, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(reads)
+
+    assert killing.wait_for(is_read, process)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=300)
+    os.close(reads[0])
+    assert process.returncode == INTERRUPTED, err
+    assert "Traceback" not in err
+    assert not run.exists()
 
 
 def test_a_killed_process_counts_as_interrupted(whole: Path, tmp_path: Path) -> None:
