@@ -13,6 +13,9 @@ from kbuild.spec.train import Chosen, TrainSettings
 from kbuild.train.fused import fuse_adam
 from kbuild.train.objects import make_loss, make_metric, make_optimizer
 
+#: Arguments whose updates Keras makes under a condition, in which TensorFlow's replicas cannot meet.
+ALONE = ("gradient_accumulation_steps", "ema_overwrite_frequency")
+
 #: Variables that weight decay leaves alone, by what their names hold.
 UNDECAYED = ("gamma", "beta", "bias")
 
@@ -76,6 +79,18 @@ def set_determinism(on: bool) -> None:
         import tensorflow as tf
 
         tf.config.experimental.enable_op_determinism()
+
+
+def check_optimizer(settings: TrainSettings) -> None:
+    """Some arguments of optimizers work on one device alone.
+
+    Raises:
+        SpecError: one of `ALONE` with a strategy.
+    """
+    found = [name for name in ALONE if settings.strategy is not None and settings.optimizer.config.get(name)]
+    if found:
+        message = f"Keras' `{found[0]}` does not work on replicas, and this is trained with {settings.strategy}"
+        raise SpecError([Problem("not-yet", message, settings.optimizer.span, "leave it out, or `--strategy none`")])
 
 
 def check_class_weight(settings: TrainSettings, targets: Sequence[Target]) -> None:

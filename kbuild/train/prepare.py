@@ -66,12 +66,13 @@ def prepare(spec: Spec, plan: Plan, settings: TrainSettings) -> Prepared:
     Raises:
         SpecError: a loss against its head, or data against the plan.
     """
-    from kbuild.train.compile import check_augment, check_class_weight
+    from kbuild.train.compile import check_augment, check_class_weight, check_optimizer
     from kbuild.train.objects import check_callbacks
 
     targets = resolve_losses(settings, plan)
     resolve_metrics(settings, plan, targets)
     resolve_metrics(settings, plan, targets, "weighted_metrics")
+    check_optimizer(settings)
     check_class_weight(settings, targets)
     check_augment(settings, plan)
     check_callbacks(settings.callbacks)

@@ -18,6 +18,7 @@ from kbuild.plan.pipeline import plan_spec
 from kbuild.spec.load import parse_spec
 from kbuild.spec.strategy import Strategy, parse_strategy
 from kbuild.train.checkpoint import values_of
+from kbuild.train.prepare import prepare, train_settings
 from kbuild.train.strategy import ONE, Replicas, _share, check_cluster, make_replicas
 
 LAYERS = """
@@ -118,6 +119,17 @@ def test_several_workers_need_a_directory_they_all_see(monkeypatch: Any) -> None
     assert check_cluster(Strategy("multiworker")) == (1, 2)
     with pytest.raises(InputError, match="--run-dir"):
         make_replicas(Strategy("multiworker"), 32, None)
+
+
+@pytest.mark.parametrize("argument", ["gradient_accumulation_steps: 2", "use_ema: true, ema_overwrite_frequency: 3"])
+def test_what_keras_cannot_do_on_replicas_is_refused(argument: str) -> None:
+    optimizer = f"epochs: 3, optimizer: {{Adam: {{{argument}}}}}"
+    spec = parse_spec(LAYERS.replace("RATE", "0").replace("epochs: 3", optimizer))
+    for strategy in ("mirrored", "multiworker"):
+        with pytest.raises(SpecError, match="does not work on replicas, and this is trained with") as caught:
+            prepare(spec, plan_spec(spec), train_settings(spec, strategy=strategy))
+        assert caught.value.problems[0].span is not None
+    prepare(spec, plan_spec(spec), train_settings(spec))
 
 
 def test_one_device_is_the_default() -> None:
