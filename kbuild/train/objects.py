@@ -10,6 +10,7 @@ from typing import Any
 from kbuild.errors import Problem, SpecError
 from kbuild.model.backend import import_keras
 from kbuild.spec.train import Chosen
+from kbuild.train.files import naming_failures
 
 #: Callback arguments that are files or directories, and the folder of the run they are kept under.
 _PATHS = {
@@ -119,7 +120,11 @@ def make_callbacks(chosen: Sequence[Chosen], run: Path | None, append: bool = Fa
         config = dict(one.config)
         if one.class_name in _PATHS:
             option, folder = _PATHS[one.class_name]
-            config[option] = str((run or Path("run")) / folder / _callback_path(one))
+            path = (run or Path("run")) / folder / _callback_path(one)
+            if run is not None:
+                with naming_failures(path.parent):
+                    path.parent.mkdir(parents=True, exist_ok=True)
+            config[option] = str(path)
         if "verbose" not in config and one.class_name in ("EarlyStopping", "ReduceLROnPlateau", "ModelCheckpoint"):
             config["verbose"] = 0
         if append and one.class_name == "CSVLogger":

@@ -65,6 +65,14 @@ class Trainer:
         self._list: Any = None
 
     @property
+    def _alone(self) -> bool:
+        """Whether no other worker trains with this one: metrics are spread over all, and reading them takes all.
+
+        So with several of them a state belongs to the end of an epoch.
+        """
+        return self.loop.replicas.workers == 1
+
+    @property
     def watched(self) -> str:
         """The value whose minimum makes the best epoch."""
         return "val_loss" if self.data.validation else "loss"
@@ -155,7 +163,7 @@ class Trainer:
                 if model.stop_training:
                     break
             if self.shown.live:
-                self.shown.step(epoch + 1, end, loop.metrics())
+                self.shown.step(epoch + 1, end, loop.metrics() if self._alone else {})
             if stop.requested and progress.step < loop.steps:
                 self._interrupt()
             self._save_within_the_epoch()
@@ -199,7 +207,8 @@ class Trainer:
 
     def _bounds(self, chunks: Chunks) -> Iterator[tuple[int, int]]:
         """Chunks for the rest of the epoch; one ends wherever a state is due."""
-        begin, steps, every = self.progress.step, self.loop.steps, self.checkpoint_every.steps
+        begin, steps = self.progress.step, self.loop.steps
+        every = self.checkpoint_every.steps if self._alone else None  # the chunks of all workers are the same
         while begin < steps:
             before = self.progress.epoch * steps
             end = steps if every is None else min(steps, begin + every - (before + begin) % every)
@@ -207,8 +216,7 @@ class Trainer:
             begin = end
 
     def _save_within_the_epoch(self) -> None:
-        # With several workers a state belongs to the end of an epoch: within one, the metrics are spread over them.
-        if self._saver is None or self.progress.step == self.loop.steps or self.loop.replicas.workers > 1:
+        if self._saver is None or self.progress.step == self.loop.steps or not self._alone:
             return
         busy = self._saver.busy  # asking raises what went wrong while writing
         waited = time.perf_counter() - self._saved_at >= 60 * self.checkpoint_every.minutes
@@ -233,7 +241,7 @@ class Trainer:
 
     def _interrupt(self) -> None:
         progress = self.progress
-        if progress.step and self.loop.replicas.workers > 1:
+        if progress.step and not self._alone:
             raise Interrupted(f"interrupted in epoch {progress.epoch + 1}; --resume goes on from the epoch's beginning")
         self._save(final=True)
         where = f"in epoch {progress.epoch + 1}, after step {progress.step} of {self.loop.steps}"

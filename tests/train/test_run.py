@@ -159,12 +159,12 @@ def test_callbacks_work_as_in_fit(compiled: Callable[..., Any], tmp_path: Path) 
         "  callbacks:\n"
         "    - {EarlyStopping: {monitor: val_loss, patience: 1, min_delta: 100.0, restore_best_weights: true}}\n"
         "    - {ReduceLROnPlateau: {monitor: loss, patience: 1, min_delta: 100.0}}\n"
-        "    - {CSVLogger: {filename: log.csv}}\n"
+        "    - {CSVLogger: {filename: of/epochs.csv}}\n"
         "    - TerminateOnNaN\n"
     )
     result = train(*compiled(text), run_dir=tmp_path / "run", quiet=True)
     assert result.epochs == 2
-    assert (tmp_path / "run" / "logs" / "log.csv").read_text().count("\n") == 3
+    assert (tmp_path / "run" / "logs" / "of" / "epochs.csv").read_text().count("\n") == 3
     first = result.run_dir / "history.csv"
     with first.open() as stream:
         rows = list(csv.DictReader(stream))

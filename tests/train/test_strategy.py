@@ -6,8 +6,8 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from kbuild.plan.pipeline import plan_spec
 from kbuild.spec.load import parse_spec
 from kbuild.spec.strategy import Strategy, parse_strategy
 from kbuild.train.checkpoint import values_of
+from kbuild.train.evaluate import load_keras
 from kbuild.train.prepare import prepare, train_settings
 from kbuild.train.strategy import ONE, Replicas, _share, check_cluster, make_replicas
+from tests.train import killing
 
 LAYERS = """
 input: {shape: [8, 8, 1]}
@@ -140,13 +142,20 @@ def test_one_device_is_the_default() -> None:
 # Real processes from here on: a strategy has to be the first thing that TensorFlow hears of.
 
 
-def command(folder: Path, run: str, *more: str, config: dict[str, Any] | None = None) -> subprocess.Popen[str]:
+def command(
+    folder: Path,
+    run: str,
+    *more: str,
+    config: dict[str, Any] | None = None,
+    streamed: bool = False,
+    out: int = subprocess.PIPE,
+) -> subprocess.Popen[str]:
     env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     env.pop("TF_CONFIG", None)
     if config is not None:
         env["TF_CONFIG"] = json.dumps(config)
-    words = [sys.executable, "-m", "kbuild", "train", "spec.yaml", "--run-dir", run, *more]
-    return subprocess.Popen(words, cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    words = [*killing.kbuild(streamed), "train", "spec.yaml", "--run-dir", run, *more]
+    return subprocess.Popen(words, cwd=folder, env=env, text=True, stdout=out, stderr=subprocess.STDOUT)
 
 
 def finished(process: subprocess.Popen[str]) -> str:
@@ -223,3 +232,55 @@ def test_two_workers_end_as_two_replicas_do_though_one_is_killed(tmp_path: Path,
     finished(command(tmp_path, "mirrored", *more, "--strategy", "mirrored:2"))
     assert [row[:3] for row in history(tmp_path / "run")] == [row[:3] for row in history(tmp_path / "mirrored")]
     assert state(tmp_path / "run") == state(tmp_path / "mirrored")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="there are no terminals of this kind here")
+def test_a_worker_on_a_terminal_shows_how_far_it_is(tmp_path: Path) -> None:
+    """What is shown within an epoch is not read from the other workers, who show nothing."""
+    (tmp_path / "spec.yaml").write_text(LAYERS.replace("RATE", "0"))
+    main, terminal = os.openpty()
+    first, second = cluster()
+    chief = command(tmp_path, "run", "--strategy", "multiworker", config=first, out=terminal)
+    os.close(terminal)
+    other = command(tmp_path, "run", "--strategy", "multiworker", config=second)
+    shown = b""
+    with suppress(OSError):  # the terminal is gone when its process is
+        while part := os.read(main, 65_536):
+            shown += part
+    os.close(main)
+    try:
+        assert chief.wait(500) == 0, shown
+        finished(other)
+    finally:
+        other.kill()
+    assert "epoch 3/3" in shown.decode() and "proven in a clean process" in shown.decode()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("streamed", [False, True], ids=["resident", "streamed"])
+def test_workers_and_replicas_learn_the_same_from_a_table(tmp_path: Path, streamed: bool) -> None:
+    """Vocabularies, means and variances are learnt by every worker; the bits are those of two replicas."""
+    pytest.importorskip("pyarrow")
+    killing.write_people(tmp_path / "people.csv", 3_000)
+    text = killing.TABLE.replace(", gradient_accumulation_steps: 3", "").replace("global_clipnorm: 1, ", "")
+    text = text.replace("mixed_bfloat16", "float32")
+    text = text.replace("dropout: 0.1", "dropout: 0, norm: {sync: true}").replace("epochs: 10", "epochs: 3")
+    (tmp_path / "spec.yaml").write_text(text)
+    runs = [("one", "none", None), ("mirrored", "mirrored:2", None)]
+    runs += [("workers", "multiworker", config) for config in cluster()]
+    done = [
+        command(tmp_path, run, "--quiet", "--strategy", kind, config=config, streamed=streamed)
+        for run, kind, config in runs
+    ]
+    for process in done:
+        finished(process)
+    one, two, workers = (tmp_path / run for run in ("one", "mirrored", "workers"))
+    assert history(workers) == history(two)
+    assert state(workers) == state(two)
+    for a, b in zip(history(one), history(two), strict=True):
+        assert a == pytest.approx(b, rel=2e-3, abs=2e-3)
+    learnt = [load_keras(run / "checkpoints" / "best.keras") for run in (one, two, workers)]
+    for name, words in (("cities", 30), ("words", 90)):
+        (first, *others) = [model.get_layer(name).get_vocabulary() for model in learnt]
+        assert others == [first, first] and len(first) == words
