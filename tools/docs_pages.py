@@ -31,6 +31,7 @@ MEASURED = (
         "guide.md",
         ("conventional", "dropout-before-bn", "after-activation", "no-dropout"),
     ),
+    ("the ten orders of Stack Overflow", "papers/stackoverflow.md", ("conventional", "dropout-before-bn")),
     ("Mishkin et al.'s claim", "papers/mishkin.md", ("plain", "no-dropout", "bn-after-activation")),
     ("Li et al.'s claim", "papers/li.md", ("conventional", "dropout-before-bn", "last-dropout")),
     ("He et al.'s claim", "papers/he.md", ("no-dropout", "preact")),
