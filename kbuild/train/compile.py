@@ -46,7 +46,9 @@ def compile_model(model: Any, settings: TrainSettings, plan: Plan, targets: Sequ
     except (TypeError, ValueError) as error:
         message = f"Keras refuses the training settings: {str(error).strip()[:300]}"
         raise SpecError([Problem("wrong-type", message, settings.span)]) from error
-    if not replicated():
+    if replicated():
+        clip_the_sum(optimizer)
+    else:
         fuse_adam(optimizer)
 
 
@@ -55,6 +57,21 @@ def replicated() -> bool:
     import tensorflow as tf
 
     return bool(tf.distribute.has_strategy())
+
+
+def clip_the_sum(optimizer: Any) -> None:
+    """Let gradients be clipped when they are summed over the replicas.
+
+    Keras clips the part of each replica before, so that n of them train with a bound up to n times as large.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    clip, total = inner._clip_gradients, inner._all_reduce_sum_gradients
+
+    def clipped(pairs: Any) -> Any:
+        gradients, variables = zip(*total(pairs), strict=True)
+        return list(zip(clip(list(gradients)), variables, strict=True))
+
+    inner._clip_gradients, inner._all_reduce_sum_gradients = lambda gradients: gradients, clipped
 
 
 def spare_from_decay(optimizer: Any) -> None:
