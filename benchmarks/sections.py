@@ -124,10 +124,13 @@ def cnn(repetitions: int) -> str:
     words = ("--model", "cnn", "--data", data, *CNN)
     contestants = {
         "kbuild train": _run("kbuild_train", *words),
+        "kbuild, 1 mirrored replica": _run("kbuild_train", *words, "--strategy", "mirrored:1"),
         "kbuild, 2 mirrored replicas": _run("kbuild_train", *words, "--strategy", "mirrored:2"),
         "Keras `fit` on NumPy arrays": _run("keras_fit", *words),
         "Keras `fit` on a `tf.data` pipeline": _run("keras_fit", *words, "--tf-data"),
     }
+    if BENCH_PYTHON.exists():
+        contestants["PyTorch, eager"] = _run("torch_loop", *words, python=BENCH_PYTHON)
     text = (
         f"`specs/mnist_cnn.yaml` with momentum 0.9 on the first {CNN[1]} images of MNIST, four epochs. Convolutions "
         "take all the time."

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import Figures, in_turn, worker
+from benchmarks.harness import BENCH_PYTHON, Figures, in_turn, worker
 from benchmarks.report import section, table
 
 #: Rows to train on and to test with.
@@ -59,6 +59,11 @@ def tables(repetitions: int, rows: int = ROWS, epochs: int = 4) -> str:
             name: lambda seed, word=word: worker("tables", word, place, "--epochs", epochs, "--seed", seed)
             for name, word in _CONTESTANTS.items()
         }
+        if BENCH_PYTHON.exists():
+            words = (place, "--epochs", epochs)
+            contestants["PyTorch, eager"] = lambda seed: worker(
+                "torch_table", *words, "--seed", seed, python=BENCH_PYTHON
+            )
         results = in_turn(contestants, repetitions)
     ours = results["kbuild train"]
     lines = []
@@ -71,7 +76,8 @@ def tables(repetitions: int, rows: int = ROWS, epochs: int = 4) -> str:
         f"{min(map(len, CATEGORIES.values()))} to {max(map(len, CATEGORIES.values()))} texts, {epochs} epochs of "
         "batches of 128: numbers normalized and texts looked up inside the model, which takes raw rows. Keras has the "
         "same layers by hand; its tensors are read beforehand (its arrays cannot mix texts and numbers), its pipeline "
-        "reads the file in every epoch, as TensorFlow's guide to CSV does."
+        "reads the file in every epoch, as TensorFlow's guide to CSV does. PyTorch has no such layers: its rows are "
+        "normalized and encoded beforehand, and its model takes no raw rows."
     )
     columns = ["trainer", "rows/s, kbuild = 1", "kbuild is faster by", "test accuracy, %"]
     return section("Training on a table", text, table(columns, lines))
