@@ -44,9 +44,11 @@ train:
 """
 
 _CONTESTANTS = {
-    "kbuild train": "kbuild",
-    "Keras `fit` on tensors": "arrays",
-    "Keras `fit` on `make_csv_dataset`": "pipeline",
+    "kbuild train": ("kbuild",),
+    "kbuild, 1 mirrored replica": ("kbuild", "--strategy", "mirrored:1"),
+    "kbuild, 2 mirrored replicas": ("kbuild", "--strategy", "mirrored:2"),
+    "Keras `fit` on tensors": ("arrays",),
+    "Keras `fit` on `make_csv_dataset`": ("pipeline",),
 }
 
 
@@ -55,12 +57,12 @@ def tables(repetitions: int, rows: int = ROWS, epochs: int = 4) -> str:
     with tempfile.TemporaryDirectory() as place:
         write(Path(place) / "train.csv", rows, 0)
         write(Path(place) / "test.csv", max(100, rows * HELD // ROWS), 1)
+        words = (place, "--epochs", epochs)
         contestants: dict[str, Callable[[int], Figures]] = {
-            name: lambda seed, word=word: worker("tables", word, place, "--epochs", epochs, "--seed", seed)
-            for name, word in _CONTESTANTS.items()
+            name: lambda seed, kind=kind: worker("tables", *kind, *words, "--seed", seed)
+            for name, kind in _CONTESTANTS.items()
         }
         if BENCH_PYTHON.exists():
-            words = (place, "--epochs", epochs)
             contestants["PyTorch, eager"] = lambda seed: worker(
                 "torch_table", *words, "--seed", seed, python=BENCH_PYTHON
             )

@@ -16,14 +16,15 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--strategy", help="of kbuild")
     task = parser.parse_args()
     if task.trainer == "kbuild":
-        _kbuild(task.folder, task.epochs, task.seed)
+        _kbuild(task.folder, task.epochs, task.seed, task.strategy)
     else:
         _keras(task.folder, task.epochs, task.seed, task.trainer == "pipeline")
 
 
-def _kbuild(folder: Path, epochs: int, seed: int) -> None:
+def _kbuild(folder: Path, epochs: int, seed: int, strategy: str | None) -> None:
     from kbuild.plan.pipeline import compile_spec
     from kbuild.train.result import RunResult
     from kbuild.train.run import train
@@ -32,7 +33,8 @@ def _kbuild(folder: Path, epochs: int, seed: int) -> None:
     path.write_text(SPEC, "utf-8")
     spec, plan = compile_spec(path)
     run_dir = folder / "run"
-    result = train(spec, plan, epochs=epochs, seed=seed, run_dir=run_dir, overwrite=True, quiet=True)
+    given = {"epochs": epochs, "seed": seed, "strategy": strategy}
+    result = train(spec, plan, **given, run_dir=run_dir, overwrite=True, quiet=True)
     assert isinstance(result, RunResult)
     assert result.images_per_second is not None
     report(rows_per_second=result.images_per_second, accuracy=result.metrics["test"]["accuracy"])
