@@ -199,6 +199,39 @@ def test_whole_numbers_are_exact(load: Callable[..., Data]) -> None:
     assert "row 2, column 'grade': '1.5' is not a whole number" in message
 
 
+@pytest.mark.parametrize(
+    ("column", "values", "text"),
+    [
+        ("job", [["tech"], ["admin"]], "column 'job': \"['tech']\" is of the type list<element: string>, not a text"),
+        ("city", [b"\xff", b"rome"], "column 'city': \"b'\\\\xff'\" is of the type binary, not a text"),
+        ("income", [{"a": 1}, {"a": 2}], "column 'income': \"[('a', 1)]\" is of the type struct<a: int64>, not a text"),
+        ("age", [[1], [2]], "column 'age': '[1]' is of the type list<element: int64>, not a number"),
+        ("grade", [2**53 + 2, 1], "column 'grade': '9007199254740994' is beyond 2^53, where numbers are not exact"),
+    ],
+)
+def test_types_of_parquet_that_are_neither_numbers_nor_texts(
+    load: Callable[..., Data], tmp_path: Path, column: str, values: list[Any], text: str
+) -> None:
+    from pyarrow import parquet
+
+    spec = SPEC.replace("csv: people.csv", "parquet: people.parquet").replace("city: 5}", "city: 5, grade: [1, 2]}")
+    columns = {"age": [1, 2], "hours-per-week": [1, 2], "job": ["tech", "admin"], "city": ["rome", "oslo"]}
+    columns |= {"grade": [1, 2], "income": ["low", "high"], column: values}
+    parquet.write_table(pa.table(columns), tmp_path / "people.parquet")
+    (message,) = told(load, "", spec)
+    assert f"row 1, {text}" in message
+
+
+def test_large_whole_numbers_are_rounded_alike(load: Callable[..., Data], tmp_path: Path) -> None:
+    from pyarrow import csv, parquet
+
+    content = "a,b,income\n1152921504606846977,2,0.5\n3,4,1.5\n"
+    held = load(content, PLAIN).train.x["input"]
+    parquet.write_table(csv.read_csv(tmp_path / "people.csv"), tmp_path / "people.parquet")
+    found = load("", PLAIN.replace("csv: people.csv", "parquet: people.parquet")).train.x["input"]
+    assert found.tolist() == held.tolist() == [[2.0**60, 2], [3, 4]]
+
+
 def test_without_pyarrow(load: Callable[..., Data], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (message,) = told(load, ROWS)

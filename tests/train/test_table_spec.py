@@ -82,6 +82,7 @@ def test_paths_are_relative_to_the_spec(tmp_path: Path) -> None:
 
 
 def test_separators_and_parquet(tmp_path: Path) -> None:
+    import pyarrow
     from pyarrow import csv, parquet
 
     path = write(tmp_path / "people.csv", ["a", "b"])
@@ -89,6 +90,12 @@ def test_separators_and_parquet(tmp_path: Path) -> None:
     parquet.write_table(held, tmp_path / "people.parquet")
     spec = plain(read_text(table_spec(tmp_path / "people.parquet", "income", tmp_path / "m.yaml"), "m.yaml"))
     assert spec["train"]["data"] == {"parquet": "people.parquet", "y": "income", "missing": 0}
+    nested = held.append_column("tags", pyarrow.array([[at] for at in range(held.num_rows)]))
+    parquet.write_table(nested, tmp_path / "nested.parquet")
+    text = table_spec(tmp_path / "nested.parquet", "income", tmp_path / "m.yaml")
+    assert "    # left out: tags (of the type list<element: int64>, neither numbers nor texts)\n" in text
+    with pytest.raises(InputError, match="the target 'tags' is of the type list"):
+        table_spec(tmp_path / "nested.parquet", "tags", tmp_path / "m.yaml")
     path.write_text(path.read_text().replace(",", ";"))
     spec = plain(read_text(table_spec(path, "income", tmp_path / "m.yaml"), "m.yaml"))
     assert spec["train"]["data"]["delimiter"] == ";"

@@ -86,8 +86,8 @@ class _Labels:
     seen: dict[str, int] = field(default_factory=dict)
     codes: list[np.ndarray] = field(default_factory=list)
 
-    def add(self, array: Any) -> None:
-        coded = texts(array).dictionary_encode()
+    def add(self, array: Any, column: Column, start: int, faults: Faults) -> None:
+        coded = texts(array, column, start, faults).dictionary_encode()
         known = [self.seen.setdefault(text, len(self.seen)) for text in coded.dictionary.to_pylist()]
         self.codes.append(np.array(known, "int32")[coded.indices.to_numpy()] if known else np.zeros(0, "int32"))
 
@@ -128,7 +128,7 @@ class Wanted:
         store, faults = Store(file.bytes), Faults(str(file.path), file.span)
         for arrays in file.batches([*(column.name for column in every), *(name for _, name in more)]):
             typed = [
-                texts(array) if column.dtype == "string" else numbers(array, column, store.rows, faults)
+                (texts if column.dtype == "string" else numbers)(array, column, store.rows, faults)
                 for array, column in zip(arrays, every, strict=False)
             ]
             if targets is not None:
@@ -165,7 +165,7 @@ class Wanted:
             given = [("y", key) for key in self.y] + [("weight", key) for key in self.weight]
             for (side, key), (_, column), array in zip(given, named, arrays, strict=True):
                 if side == "y" and key in labels:
-                    labels[key].add(array)
+                    labels[key].add(array, Column(column, "string"), start, faults)
                     if len(labels[key].seen) > LIMITS["labels"]:
                         fail(
                             f"{file.path}: the target {column!r} has more labels than the limit labels "

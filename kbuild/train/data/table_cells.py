@@ -70,13 +70,22 @@ _NO_VALUE = "is no value"
 _EXACT = 2.0**53
 
 
-def texts(array: Any) -> Any:
-    """An Arrow array as text without blanks around it; "" where there is no value."""
+def texts(array: Any, column: Column, start: int, faults: Faults) -> Any:
+    """An Arrow array as text without blanks around it; "" where there is no value.
+
+    Args:
+        start: the row of the first cell, from 0.
+        faults: gets the first cell of what is no text: lists, bytes of another encoding.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
-        array = array.cast(pa.string())
+        try:
+            array = array.cast(pa.string())
+        except pa.ArrowException:
+            faults.add(column.name, f"is of the type {array.type}, not a text", np.array([start]), lambda at: array[at])
+            return pa.array([""] * len(array))
     return pc.utf8_trim_whitespace(array.fill_null(""))
 
 
@@ -97,7 +106,7 @@ def numbers(array: Any, column: Column, start: int, faults: Faults) -> np.ndarra
         elif pa.types.is_dictionary(array.type):
             return numbers(array.cast(array.type.value_type), column, start, faults)
         else:
-            found = array.cast(pa.float64()).to_numpy(zero_copy_only=False)
+            found = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)  # rounds, as it does texts
             empty = np.isnan(found)
     except pa.ArrowException:
         faults.add(column.name, f"is of the type {array.type}, not a number", np.array([start]), lambda at: array[at])
@@ -136,7 +145,7 @@ def _parsed(array: Any, column: Column, start: int, faults: Faults) -> tuple[np.
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    trimmed = texts(array)
+    trimmed = texts(array, column, start, faults)
     try:
         found = trimmed.cast(pa.float64()).to_numpy(zero_copy_only=False)
         return found, np.isnan(found)

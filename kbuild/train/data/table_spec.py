@@ -15,7 +15,7 @@ import numpy as np
 from kbuild.errors import InputError, suggest
 from kbuild.spec.data import SUFFIXES, DataSettings
 from kbuild.spec.table import LIMITS, input_name
-from kbuild.train.data.table_cells import MISSING, texts
+from kbuild.train.data.table_cells import MISSING, Column, Faults, texts
 from kbuild.train.data.table_file import TableFile, open_table
 
 #: Rows that are looked at; values that a vocabulary lists; slots of one that is learnt; classes of a target.
@@ -33,13 +33,21 @@ _WORDS = ("y", "n", "yes", "no", "true", "false", "on", "off", "null")
 
 @dataclass
 class _Seen:
-    """What a column holds: its different values in the order in which they were met, with how often."""
+    """What a column holds: its different values in the order in which they were met, with how often.
+
+    Attributes:
+        unread: why it is neither numbers nor texts; "" where it is.
+    """
 
     name: str
     counts: dict[str, int] = field(default_factory=dict)
+    unread: str = ""
 
     def add(self, array: Any) -> None:
-        coded = texts(array).dictionary_encode()
+        faults = Faults(self.name, None)
+        coded = texts(array, Column(self.name, "string"), 0, faults).dictionary_encode()
+        if faults.cells:
+            self.unread = f"of the type {array.type}, neither numbers nor texts"
         often = np.bincount(coded.indices.to_numpy(), minlength=len(coded.dictionary))
         for value, count in zip(coded.dictionary.to_pylist(), often.tolist(), strict=True):
             self.counts[value] = self.counts.get(value, 0) + count
@@ -161,6 +169,8 @@ def _look(file: TableFile) -> dict[str, _Seen]:
 def _head(seen: _Seen, path: Path) -> tuple[int, str, str, str]:
     """Units, loss, metric and a remark."""
     numbers, classes = seen.numbers, seen.values
+    if seen.unread:
+        raise InputError(f"{path}: the target {seen.name!r} is {seen.unread}")
     if len(classes) < 2:
         raise InputError(
             f"{path}: the target {seen.name!r} is {classes[0]!r} in every row" if classes else _empty(path)
@@ -191,6 +201,8 @@ def _typed(columns: list[_Seen]) -> tuple[list[_Seen], list[_Seen], list[str]]:
         reason = ""
         if not key or key in taken or seen.name.startswith("="):
             reason = "its name cannot be that of an input of its own"
+        elif seen.unread:
+            reason = seen.unread
         elif len(seen.counts) == 1:
             reason = f"{_line(next(iter(seen.counts)))[:40]!r} in every row"
         elif seen.different and (numbers is None or _counts_up(seen.name, numbers)):
