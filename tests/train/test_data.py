@@ -186,6 +186,7 @@ HUGE = b"{'descr': '<f8', 'fortran_order': False, 'shape': (10000000, 10000000),
         (archive(HUGE, compression=zipfile.ZIP_DEFLATED), "limit array-bytes"),
         (archive(HUGE), "cut off: 0 of 800000000000000 bytes"),
         (archive(b"{'descr': '<f8', 'fortran_order': False, 'shape': (10, 4), }\n", b"12"), "cut off: "),
+        (archive(b"{'descr': '<f8', 'shape': (10, 4\n"), "cannot read the array 'x_train'"),
         (archive(b"nonsense"), "cannot read the array 'x_train'"),
     ],
 )

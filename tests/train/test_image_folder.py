@@ -192,12 +192,19 @@ def test_no_image(content: bytes) -> None:
         ),
         ("{image_folder: all, size: [9, 9], color: grayscale}", "rows of the shape [9, 9, 1]", "write `input: {shape"),
         ("{image_folder: all, classes: [ant, bee]}", "cat is the folder of no class", "classes: ant, bee"),
-        ("{image_folder: four, color: grayscale}", "four: d/0.png, class is 3, but 'out' has 3 units", ""),
+        (
+            "{image_folder: four, color: grayscale}",
+            "four: d/0.png, class is 3, but 'out' has 3 units",
+            "there are 4 classes: a, b, c, d",
+        ),
+        ("{image_folder: more, color: grayscale}", "test/dog is the folder of no class", "classes: ant, bee, cat"),
     ],
 )
 def test_what_does_not_fit(load: Callable[..., Any], tmp_path: Path, data: str, message: str, hint: str) -> None:
     write(tmp_path / "all")
     write(tmp_path / "four", {"a": 1, "b": 1, "c": 1, "d": 1})
+    write(tmp_path / "more" / "train")
+    write(tmp_path / "more" / "test", {"ant": 1, "dog": 1})
     (tmp_path / "empty").mkdir()
     (tmp_path / "hollow" / "a").mkdir(parents=True)
     (tmp_path / "broken" / "a").mkdir(parents=True)

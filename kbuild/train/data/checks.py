@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kbuild.errors import Problem, Span, SpecError, suggest
+from kbuild.errors import Problem, Span, SpecError, listing, suggest
 from kbuild.plan.losses import Target
 from kbuild.plan.plan import Plan, PlannedLayer
 from kbuild.train.data.arrays import Named, Raw, Split, Values, changed, parts
@@ -271,10 +271,14 @@ class Checker:
         ignored = target.config.get("ignore_class")
         if target.units is not None:
             meaning = f"{target.output!r} has {target.units} units: class numbers go from 0 to {target.units - 1}"
-            self._range(values, 0, target.units - 1, called, meaning, ignored)
+            names = self.raw.classes.get(target.output) or self.raw.classes.get("") or ()
+            hint = f"there are {len(names)} classes: {listing(names)}" if len(names) > target.units else ""
+            self._range(values, 0, target.units - 1, called, meaning, ignored, hint)
         return changed(values, lambda part: part.astype("int64"))
 
-    def _range(self, values: Values, low: int, high: int, called: str, meaning: str, ignored: Any = None) -> None:
+    def _range(
+        self, values: Values, low: int, high: int, called: str, meaning: str, ignored: Any = None, hint: str = ""
+    ) -> None:
         def outside(part: np.ndarray) -> np.ndarray:
             bad: np.ndarray = (part < low) | (part > high)
             return bad if ignored is None else bad & (part != ignored)
@@ -282,7 +286,7 @@ class Checker:
         (bad,) = self._scan(values, outside)
         if bad:
             more = f" ({bad.count} such values)" if bad.count > 1 else ""
-            self._wrong(f"{self._cell(called, bad.at)} is {bad.value}{more}, but {meaning}")
+            self._wrong(f"{self._cell(called, bad.at)} is {bad.value}{more}, but {meaning}", hint)
 
 
 def lacks_channels(shape: Sequence[int], wanted: Sequence[int | None], free: bool = True) -> bool:

@@ -103,6 +103,8 @@ def _read(
     data: DataSettings, root: Path, parts: dict[str, Path], span: Span | None, notes: tuple[str, ...] = ()
 ) -> Raw:
     classes = _classes(data, parts["train"], span)
+    if "test" in parts:
+        _check_folders(parts["test"], classes, span)
     color, size = data.options.get("color", "rgb"), data.options.get("size")
     found: dict[str, Split] = {}
     places, names = {}, {}
@@ -133,18 +135,26 @@ def _read(
 
 def _classes(data: DataSettings, path: Path, span: Span | None) -> tuple[str, ...]:
     """Names of the classes in the order of their numbers: as the spec or the training data have them, or sorted."""
-    there = sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
+    there = _folders(path)
     if not there:
         fail(f"{path} has no folders; images stand in one folder for each class", span)
     asked = next(iter(data.classes.values())) if len(data.classes) == 1 else None
     if asked is None:
         return tuple(there)
-    unknown = [name for name in there if name not in asked]
-    if unknown:
-        fail(f"{path / unknown[0]} is the folder of no class", span, f"classes: {', '.join(asked[:12])}")
+    _check_folders(path, asked, span)
     if not set(asked) & set(there):
         fail(f"{path} has a folder for none of the classes {', '.join(asked[:12])}", span)
     return asked
+
+
+def _folders(path: Path) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _check_folders(path: Path, classes: Sequence[str], span: Span | None) -> None:
+    unknown = [name for name in _folders(path) if name not in classes]
+    if unknown:
+        fail(f"{path / unknown[0]} is the folder of no class", span, f"classes: {', '.join(classes[:12])}")
 
 
 def _files(path: Path, classes: tuple[str, ...], span: Span | None) -> tuple[tuple[str, ...], np.ndarray]:

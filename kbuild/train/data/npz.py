@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -22,7 +23,16 @@ from kbuild.train.data.memory import memory
 LIMITS = {"array-bytes": memory(), "arrays": 10_000}
 
 #: What is wrong with the bytes of an array.
-_DAMAGE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
+_DAMAGE = (
+    OSError,
+    ValueError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 def fail(message: str, span: Span | None, hint: str = "", code: str = "data") -> Any:
