@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
+from kbuild.catalog.facts import taken
 from kbuild.errors import InputError
 from kbuild.plan.plan import Shape
 
 #: Serialized models; Sequential has no connections of its own.
 MODELS = ("Functional", "Model", "Sequential")
+
+#: What Keras calls both a layer and an operation of `keras.ops`.
+_BOTH = frozenset(
+    ("Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum", "Multiply", "Reshape", "Softmax", "Subtract")
+)
 
 
 @dataclass(slots=True)
@@ -55,8 +61,7 @@ class ConfigReader:
         return self.flat(raws, outputs, inputs)
 
     def sequential(self, config: dict[str, Any]) -> _Structure:
-        entries = config["layers"]
-        raws = [self.raw(entry) for entry in entries]
+        raws = [replace(self.raw(entry), operation=False) for entry in config["layers"]]
         if not raws or raws[0].cls != "InputLayer":
             shape = config.get("build_input_shape")
             if not isinstance(shape, list):
@@ -76,9 +81,7 @@ class ConfigReader:
             hint = "load it with Keras 3 and save it again as .keras"
             raise InputError(f"{self.file} was saved by Keras 2, whose format kbuild does not read; {hint}")
         first = nodes[0] if nodes else {"args": [], "kwargs": {}}
-        module = entry.get("module")
-        operation = module.startswith("keras.src.ops") if isinstance(module, str) else "trainable" not in config
-        operation = operation and cls != "InputLayer" and cls not in MODELS
+        operation = cls not in MODELS and _is_operation(cls, config, entry.get("module"))
         if cls in MODELS:
             config = {**config, "name": name}
         return RawLayer(str(name), cls, config, entry, first["args"], first["kwargs"], len(nodes) or 1, operation)
@@ -146,6 +149,13 @@ class ConfigReader:
                     found.append(layer)
             stands[raw.name] = own[ends[0]]
         return found, inputs, [stands.get(name, name) for name in outputs]
+
+
+def _is_operation(cls: str, config: dict[str, Any], module: Any) -> bool:
+    """Whether a node is one of `keras.ops`. Where no module is named (.h5, JSON by hand), what is missing tells."""
+    if isinstance(module, str):
+        return module.startswith("keras.src.ops")
+    return "trainable" not in config and (cls in _BOTH or cls not in taken())
 
 
 def names_in(entry: Any) -> list[str]:

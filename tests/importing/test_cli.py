@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 
@@ -39,6 +40,28 @@ def test_the_spec_goes_to_stdout_and_remarks_to_stderr(capsys, model):
     assert plan_spec(parse_spec(out)).name == "chain"
     assert err == "note: W-N explains 2 of 2 units\n"
     assert run(capsys, "import", model, "--quiet")[2] == ""
+
+
+@pytest.mark.parametrize("wrapped", ["Sequential", "Functional"])
+def test_a_config_by_hand_needs_neither_modules_nor_trainable(capsys, tmp_path, wrapped):
+    relu, last = {"name": "r"}, {"name": "last", "units": 1}
+    layers = [*LAYERS, {"class_name": "ReLU", "config": relu}, {"class_name": "Dense", "config": last}]
+    if wrapped == "Sequential":
+        layers.append({"class_name": "Softmax", "config": {"name": "s"}})  # Keras has an operation Softmax too
+    config = {"name": "chain", "layers": [plain(layer) for layer in layers]}
+    if wrapped == "Functional":
+        for before, layer in pairwise(config["layers"]):
+            read = {"class_name": "__keras_tensor__", "config": {"keras_history": [before["config"]["name"], 0, 0]}}
+            layer["inbound_nodes"] = [{"args": [read], "kwargs": {}}]
+        config |= {"input_layers": ["in", 0, 0], "output_layers": ["last", 0, 0]}
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps({"class_name": wrapped, "config": config}), "utf-8")
+    code, out, err = run(capsys, "import", path)
+    assert (code, "Dense" in out) == (0, True), err
+
+
+def plain(layer):
+    return {**layer, "config": {key: value for key, value in layer["config"].items() if key != "trainable"}}
 
 
 def test_a_file_is_not_replaced_unasked(capsys, model, tmp_path):
