@@ -11,18 +11,39 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from kbuild.errors import TrainingError
+from kbuild.errors import InputError, KbuildError, TrainingError
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the disk, or the user's part of it, is full."""
+    return error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+
+def refusal(what: str, error: OSError) -> KbuildError:
+    """The error to raise where a directory cannot be used; a full disk is no fault of who named it."""
+    return (TrainingError if is_full(error) else InputError)(f"{what}: {error.strerror or error}")
 
 
 @contextmanager
 def naming_failures(path: Path) -> Iterator[None]:
-    """Turn an OSError into a TrainingError that says which file and why."""
+    """Turn an OSError of writing `path` into a TrainingError that says which file and why."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        if is_full(error):
             raise TrainingError(f"the disk is full: cannot write {path}") from error
         raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def naming_any_failure() -> Iterator[None]:
+    """Turn an OSError of code that reads and writes many files into a TrainingError with what the system says."""
+    try:
+        yield
+    except OSError as error:
+        place = f": {error.filename}" if error.filename else ""
+        reason = "the disk is full" if is_full(error) else error.strerror or str(error)
+        raise TrainingError(f"the training cannot go on{place}: {reason}") from error
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kbuild.errors import InputError
+from kbuild.train.files import refusal
 
 try:
     import fcntl
@@ -34,13 +35,14 @@ def holding(folder: Path) -> Iterator[None]:
     """Hold a directory's lock; where the file system knows no locks, nothing is held.
 
     Raises:
-        InputError: another process has it.
+        InputError: another process has it, or its file cannot be written.
+        TrainingError: the disk is full.
     """
     path = folder / LOCK
     try:
         stream = path.open("a+", encoding="utf-8")
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+        raise refusal(f"cannot write {path}", error) from error
     with stream:
         if not _lock(stream):
             raise InputError(f"{folder} is in use: {holder(folder)}")

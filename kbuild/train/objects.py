@@ -20,6 +20,9 @@ _PATHS = {
 }
 _PATH_DEFAULTS = {"TensorBoard": "."}
 
+#: What `checkpoints/` holds of every run; no callback may write there.
+_OWN = ("best.keras", "last")
+
 
 def make(chosen: Chosen, spaces: Sequence[str]) -> Any:
     """The Keras object, looked up in `spaces` (modules of Keras, by name).
@@ -85,10 +88,10 @@ def make_metric(chosen: Chosen) -> Any:
 
 
 def check_callbacks(chosen: Sequence[Chosen]) -> None:
-    """Paths of callbacks stay inside the run directory.
+    """Paths of callbacks stay inside the run directory, and off what it keeps itself.
 
     Raises:
-        SpecError: a path that leads out of it.
+        SpecError: any other path.
     """
     for one in chosen:
         if one.class_name in _PATHS:
@@ -103,6 +106,11 @@ def _callback_path(one: Chosen) -> Path:
         message = f"{one.class_name} writes to {str(path)!r}; paths of callbacks stay inside the run directory"
         hint = f"a relative path is kept under {folder}/ of the run"
         raise SpecError([Problem("wrong-type", message, one.span, hint)])
+    if one.class_name == "ModelCheckpoint" and path.parts[:1] and path.parts[0].lower() in _OWN:
+        message = (
+            f"ModelCheckpoint writes to {str(path)!r}, where the run keeps its own {folder}/{path.parts[0].lower()}"
+        )
+        raise SpecError([Problem("wrong-type", message, one.span, "give it another name, such as own.keras")])
     return path
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kbuild.errors import InputError, TrainingError
-from kbuild.train.files import naming_failures, write_json, write_text
+from kbuild.train.files import is_full, naming_failures, refusal, write_json, write_text
 from kbuild.train.lock import LOCK, holder, is_held
 
 #: The file that says a directory is a run of kbuild.
@@ -144,6 +144,7 @@ def make_run_dir(
 
     Raises:
         InputError: the directory exists and may not be replaced, or cannot be made.
+        TrainingError: the disk is full.
     """
     try:
         if run_dir is not None:
@@ -161,7 +162,7 @@ def make_run_dir(
         raise InputError(f"too many runs named {base}")
     except OSError as error:
         where = error.filename or run_dir or "runs"
-        raise InputError(f"cannot make the run directory {where}: {error.strerror or error}") from error
+        raise refusal(f"cannot make the run directory {where}", error) from error
 
 
 def _exact(path: Path, overwrite: bool) -> Path:
@@ -249,8 +250,11 @@ def check_writable(run: RunDir) -> None:
 
     Raises:
         InputError: the directory cannot be written to.
+        TrainingError: the disk is full.
     """
     try:
         run.log("")
     except TrainingError as error:
+        if isinstance(error.__cause__, OSError) and is_full(error.__cause__):
+            raise
         raise InputError(str(error)) from error

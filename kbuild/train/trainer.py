@@ -19,7 +19,7 @@ from kbuild.train import progress as display
 from kbuild.train.checkpoint import Progress, capture, has_state, load_last
 from kbuild.train.data.arrays import Data
 from kbuild.train.failures import Diverged, NonFinite
-from kbuild.train.files import naming_failures
+from kbuild.train.files import naming_any_failure
 from kbuild.train.interrupt import Interrupted, StopSignal
 from kbuild.train.loop import Chunks, Loop, flat, permutation
 from kbuild.train.rundir import LAST
@@ -86,7 +86,7 @@ class Trainer:
         Raises:
             Diverged: NaN or infinite loss.
             Damaged: no state can be read.
-            TrainingError: out of memory, a full disk.
+            TrainingError: out of memory, a full disk, a file that cannot be read or written.
             Interrupted: Ctrl-C or SIGTERM; a checkpoint is written.
         """
         keras: Any = import_keras()
@@ -99,7 +99,7 @@ class Trainer:
         self._batches = single
         self.shown.start(self.epochs, self.loop.steps)
         try:
-            with StopSignal() as stop, naming_failures(self.checkpoints or Path("checkpoints")):
+            with StopSignal() as stop, naming_any_failure():
                 self._list.on_train_begin()
                 if resume:
                     self._restore()

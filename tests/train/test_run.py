@@ -140,11 +140,40 @@ def test_full_disk(compiled: Callable[..., Any], tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (PermissionError(13, "Permission denied", "/data/own.csv"), "cannot go on: /data/own.csv: Permission denied"),
+        (OSError(28, os.strerror(28)), "cannot go on: the disk is full"),
+        (OSError("unable to lock"), "cannot go on: unable to lock"),
+    ],
+)
+def test_a_callback_that_cannot_use_its_file(
+    compiled: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, said: str
+) -> None:
+    """What the system says is told, and not that a checkpoint could not be written."""
+    from kbuild.model.backend import import_keras
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    keras: Any = import_keras()
+    monkeypatch.setattr(keras.callbacks.CSVLogger, "on_epoch_end", fail)
+    spec, _plan = compiled()
+    text = spec.source.text + "  callbacks: [{CSVLogger: own.csv}]\n"
+    with pytest.raises(TrainingError, match=said) as caught:
+        train(*compiled(text), run_dir=tmp_path / "run", quiet=True)
+    assert "checkpoints" not in str(caught.value)
+    assert state(tmp_path / "run")["state"] == "failed"
+
+
+@pytest.mark.parametrize(
     ("callback", "message"),
     [
         ("{EarlyStopping: {monitor: val_acuracy}}", "did you mean 'val_accuracy'?"),
         ("{CSVLogger: {filename: ../escape.csv}}", "paths of callbacks stay inside the run directory"),
         ("{CSVLogger: {filename: /tmp/escape.csv}}", "paths of callbacks stay inside the run directory"),
+        ("{ModelCheckpoint: best.keras}", "where the run keeps its own checkpoints/best.keras"),
+        ("{ModelCheckpoint: 'last/{epoch}.keras'}", "where the run keeps its own checkpoints/last"),
     ],
 )
 def test_callbacks_that_cannot_work(compiled: Callable[..., Any], tmp_path: Path, callback: str, message: str) -> None:

@@ -13,6 +13,7 @@ from kbuild.errors import InputError, TrainingError
 from kbuild.train import rundir
 from kbuild.train.environment import environment
 from kbuild.train.files import finite, replace_directory, write_json, write_text
+from kbuild.train.lock import holding
 from kbuild.train.rundir import RunDir, is_run, make_run_dir, open_run
 
 
@@ -69,6 +70,22 @@ def test_what_stands_in_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="cannot make the run directory runs"):
         make_run_dir("net")
+
+
+def test_a_full_disk_is_no_fault_of_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, os.strerror(28))
+
+    run = make_run_dir("net", tmp_path / "run")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", full)
+        with pytest.raises(TrainingError, match=r"the disk is full: cannot write .*log\.txt"):
+            rundir.check_writable(run)
+        with pytest.raises(TrainingError, match=r"cannot write .*\.lock: No space left"), holding(run.path):
+            pass
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(TrainingError, match=r"cannot make the run directory .*: No space left"):
+        make_run_dir("net", tmp_path / "other")
 
 
 def test_reading_a_run(tmp_path: Path) -> None:
