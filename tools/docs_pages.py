@@ -119,9 +119,9 @@ def _rule(rule: Rule) -> str:
         f"Source: {cited(rule.source)}.",
         f"`--fix` {rule.fix}." if rule.fix else "",
         "## Found in",
-        _block("yaml", rule.bad),
+        _block("yaml", rule.bad.strip()),
         "## Not in",
-        _block("yaml", rule.good),
+        _block("yaml", rule.good.strip()),
         f"`# kbuild: ignore[{rule.id}]` on the line suppresses it. [All rules](../lint.md).",
     )
 

@@ -129,7 +129,8 @@ EXPLAINED: Mapping[str, Explained] = {
     "plugin": Explained(
         "Installed packages can add layers, policies, lint rules and sources of data by entry points. One that cannot "
         "be imported, is not what its group asks for, or takes a name that kbuild has itself is refused where a spec "
-        "uses it, with the package and the reason; everything else goes on working."
+        "uses it, with the package and the reason; everything else goes on working. `kbuild doctor` lists all that "
+        "packages add, and what is broken."
     ),
     "unknown-argument": Explained(
         "Arguments are those of the Keras class, unchanged. One it does not take would raise a TypeError inside Keras; "
