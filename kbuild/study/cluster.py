@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kbuild.errors import InputError, WorkError
+from kbuild.study.design import NotMeasured
 from kbuild.study.examples import Shelf
 from kbuild.study.executors import Ended, Event, Message, Pending, Worker, Workers
 from kbuild.study.folder import Folder
@@ -133,7 +134,10 @@ class Host:
 
     def run(self, task: Task) -> dict[str, Any]:
         """Run a trial."""
-        return {"record": self.runner.run(task).to_dict()}
+        try:
+            return {"record": self.runner.run(task).to_dict()}
+        except NotMeasured as error:
+            return {"not_measured": str(error)}
 
 
 class _Actor(Worker):

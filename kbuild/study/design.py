@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
 import yaml
 
-from kbuild.errors import InputError
+from kbuild.errors import InputError, listing, suggest
 from kbuild.spec.model import Spec
 from kbuild.spec.train import TrainSettings
 from kbuild.train.prepare import train_settings
@@ -160,6 +161,26 @@ class Design:
             return cls(arms=arms, seeds=tuple(data.pop("seeds")), notes=tuple(data.pop("notes")), **data)
         except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"not a study: {error!r}") from error
+
+
+class NotMeasured(InputError):
+    """The question names what no trial of an arm measures: no seed will mend that, and the study ends."""
+
+
+def check_measured(metric: str, names: Iterable[str]) -> None:
+    """The deciding metric is one of the names that trials measure; those on test data decide nothing.
+
+    >>> check_measured("val_dice_coefficient", ["val_auc", "val_loss", "test_dice"])
+    Traceback (most recent call last):
+    kbuild.study.design.NotMeasured: the trials do not measure val_dice_coefficient; there are val_auc, val_loss
+
+    Raises:
+        NotMeasured: it is not.
+    """
+    have = [name for name in names if name.startswith("val_")]
+    if metric not in have:
+        hint = suggest(metric, have)
+        raise NotMeasured(f"the trials do not measure {metric}; there are {listing(have)}{'; ' * bool(hint)}{hint}")
 
 
 def direction_of(metric: str) -> str:

@@ -7,8 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from kbuild.errors import InputError, listing
-from kbuild.study.design import Design
+from kbuild.study.design import Design, check_measured
 from kbuild.study.executors import THREADS, Began, Ended, Executor, Pending, Ready
 from kbuild.study.folder import LATER, Folder
 from kbuild.study.progress import Silent
@@ -35,7 +34,7 @@ def execute(
         The records of all trials, those of earlier runs too, in the order of the design.
 
     Raises:
-        InputError: the metric is not one that the trials measure.
+        InputError: the metric, or what a callback watches, is not one that the trials measure.
         WorkError: no worker can be started.
         Interrupted: Ctrl-C or SIGTERM; what has ended is on disk.
     """
@@ -102,9 +101,8 @@ def _compared(environment: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_metric(design: Design, record: Record) -> None:
-    if record.finished and design.metric not in record.metrics:
-        have = listing(name for name in record.metrics if name.startswith("val_"))
-        raise InputError(f"the trials do not measure {design.metric}; there are {have}")
+    if record.finished:
+        check_measured(design.metric, record.metrics)
 
 
 def clear(folder: Path) -> None:

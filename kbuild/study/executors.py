@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from kbuild.errors import WorkError
-from kbuild.study.design import Trial
+from kbuild.study.design import NotMeasured, Trial
 from kbuild.study.record import Record, Task, failed
 
 #: Environment variables by which an executor gives a worker its threads.
@@ -86,6 +86,7 @@ class Executor(Protocol):
 
         Raises:
             WorkError: no worker can be started.
+            NotMeasured: the question names what trials do not measure.
         """
         ...
 
@@ -122,7 +123,8 @@ class Worker(ABC):
         """End it at once."""
 
 
-#: What workers say: {"ready": ..., "environment": ...} once, {"record": ...} after each task, None when they have died.
+#: What workers say: {"ready": ..., "environment": ...} once, after each task {"record": ...}, or {"not_measured": WHY}
+#: where no seed will do; None when they have died.
 Message: TypeAlias = "dict[str, Any] | None"
 
 
@@ -182,6 +184,8 @@ class Workers(ABC):
         elif "ready" in message:
             worker.ready = True
             yield Ready(message.get("environment") or {})
+        elif "not_measured" in message:
+            raise NotMeasured(message["not_measured"])
         elif task is not None:
             yield Ended(task.trial, Record.from_dict(message["record"]))
 

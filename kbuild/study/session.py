@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from kbuild.diagnose.statistics import recalibrate
+from kbuild.errors import SpecError
 from kbuild.plan.losses import resolve_losses, resolve_metrics
 from kbuild.plan.plan import Plan
 from kbuild.spec.model import Spec
 from kbuild.spec.train import TrainSettings
-from kbuild.study.design import Trial
+from kbuild.study.design import NotMeasured, Trial, check_measured
 from kbuild.study.examples import Shelf
 from kbuild.study.record import Record, failed
 from kbuild.study.shift import shift_meter
@@ -65,10 +66,13 @@ class Session:
         spec, plan: of the arm.
         settings: with the study's epochs and batch size.
         shelf: where the examples are, or will be.
+        metric: what decides, if anything does.
     """
 
-    def __init__(self, spec: Spec, plan: Plan, settings: TrainSettings, shelf: Shelf | None = None):
-        self.plan, self.settings = plan, settings
+    def __init__(
+        self, spec: Spec, plan: Plan, settings: TrainSettings, shelf: Shelf | None = None, metric: str | None = None
+    ):
+        self.plan, self.settings, self.metric = plan, settings, metric
         self.targets = resolve_losses(settings, plan)
         resolve_metrics(settings, plan, self.targets)
         self.unsplit = (shelf or Shelf()).take(settings, plan, self.targets, spec.folder)
@@ -78,6 +82,7 @@ class Session:
         """Train and evaluate; a failure is a record too.
 
         Raises:
+            NotMeasured: the metric, or what a callback watches, is not measured.
             KbuildError: the spec or the data are wrong, which no other seed will mend.
         """
         import tensorflow as tf
@@ -139,7 +144,7 @@ class Session:
         loop = self._loop
         if loop is None or loop.rows != data.train.rows or learners(fresh):
             loop = RefillableLoop(fresh, data.train, settings.batch_size, augment, settings.class_weight)
-            check_monitors(settings, loop, data.validation is not None)
+            self._check_names(loop, data)
             self._loop, self._places, self._shift = loop, data, shift_meter(loop.model)
             self._measures = _values(fresh.metrics_variables)
             return loop
@@ -156,6 +161,19 @@ class Session:
         if data.validation is not self.unsplit.validation:
             loop.fill(self._places.validation, data.validation)
         return loop
+
+    def _check_names(self, loop: Loop, data: Data) -> None:
+        """What the question names has to be measured; before anything is trained, for training takes its time.
+
+        Raises:
+            NotMeasured: the deciding metric is not, or what a callback watches.
+        """
+        try:
+            check_monitors(self.settings, loop, data.validation is not None)
+        except SpecError as error:
+            raise NotMeasured(str(error)) from error
+        if self.metric is not None and data.validation is not None:
+            check_measured(self.metric, [f"val_{name}" for name in loop.metrics()])
 
     @property
     def variables(self) -> list[np.ndarray]:

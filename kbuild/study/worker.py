@@ -1,8 +1,8 @@
 """A worker process: loads TensorFlow once, then takes trials, one line of JSON each, until its input ends.
 
 `python -m kbuild.study.worker DIRECTORY THREADS` reads `{"trial": ID, "earlier": []}` and answers `{"ready": ...}` once
-and `{"record": ...}` per trial. A finished trial is on disk before it is announced, so a killed parent loses none. When
-the parent is gone the worker ends at once: its input closes.
+and per trial `{"record": ...}`, or `{"not_measured": WHY}` where no seed can be right. A finished trial is on disk
+before it is announced, so a killed parent loses none. When the parent is gone the worker ends: its input closes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from kbuild.study.design import NotMeasured
 from kbuild.study.examples import Shelf
 from kbuild.study.folder import open_folder
 from kbuild.study.record import Record, Task, failed, write_record
@@ -50,10 +51,16 @@ class Runner:
         self._sessions: dict[str, Any] = {}
 
     def run(self, task: Task) -> Record:
-        """Run one trial; all that goes wrong with it is in its record."""
+        """Run one trial; all that goes wrong with it is in its record.
+
+        Raises:
+            NotMeasured: the question names what the arm does not measure.
+        """
         trial = task.trial
         try:
             record = self._session(trial.arm).run(trial)
+        except NotMeasured:
+            raise
         except Exception as error:
             self._sessions.pop(trial.arm, None)
             record = failed(trial, "error", f"{type(error).__name__}: {error}")
@@ -67,7 +74,7 @@ class Runner:
                 self._sessions.pop(next(iter(self._sessions)))
             spec, plan = self.folder.compiled(self.design, self.design.arm(label))
             settings = self.design.settings(spec)
-            self._sessions[label] = Session(spec, plan, settings, self.shelf)
+            self._sessions[label] = Session(spec, plan, settings, self.shelf, self.design.metric)
         return self._sessions[label]
 
 
@@ -97,7 +104,11 @@ def main() -> None:
     trials = {trial.id: trial for trial in runner.design.trials}
     while True:
         told = tasks.get()
-        record = runner.run(Task(trials[told["trial"]], tuple(told["earlier"])))
+        try:
+            record = runner.run(Task(trials[told["trial"]], tuple(told["earlier"])))
+        except NotMeasured as error:
+            _say(answers, {"not_measured": str(error)})
+            continue
         if record.settled:
             write_record(folder, record)
         _say(answers, {"record": record.to_dict()})

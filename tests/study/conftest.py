@@ -31,8 +31,8 @@ train:
 """
 
 #: A worker that answers at once: values follow from arm and seed. Files named `fail-TRIAL` in the study's directory
-#: make it fail: with the state in the file, by a signal (`kill`) or by hanging (`hang`); each failure happens once,
-#: unless the file says `always`.
+#: make it fail: with the state in the file, by a signal (`kill`), by hanging (`hang`), or for the question's sake
+#: (`not_measured`); each failure happens once, unless the file says `always`.
 FAKE = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -55,6 +55,9 @@ for line in sys.stdin:
         os.kill(os.getpid(), signal.SIGKILL)
     while "hang" in words:
         time.sleep(0.05)
+    if "not_measured" in words:
+        print(json.dumps({"not_measured": "there is no val_typo"}), flush=True)
+        continue
     if words:
         record = failed(trial, words[0], f"it was {words[0]}")
     else:

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from kbuild.errors import InputError, WorkError
-from kbuild.study.design import Trial
+from kbuild.study.design import NotMeasured, Trial
 from kbuild.study.execute import execute
 from kbuild.study.executors import Pending
 from kbuild.study.folder import check_same, make_folder
@@ -180,6 +180,14 @@ def test_a_metric_that_is_not_measured_stops_the_study(begun, fake):
     folder, design = begun(metric="val_acc")
     with pytest.raises(InputError, match="do not measure val_acc; there are val_accuracy, val_loss"):
         execute(folder, design, fake(folder, 1))
+
+
+def test_what_a_worker_finds_unmeasured_stops_the_study_and_is_no_failed_trial(begun, fake):
+    folder, design = begun()
+    (folder.path / f"fail-{design.trials[1].id}").write_text("not_measured")
+    with pytest.raises(NotMeasured, match="there is no val_typo"):
+        execute(folder, design, fake(folder, 1))
+    assert [record.state for record in read_records(folder.path, design).values()] == ["finished"]
 
 
 def test_a_study_does_not_go_on_with_another_design(begun):

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from kbuild.plan.pipeline import compile_spec
-from kbuild.study.design import Trial
+from kbuild.study.design import NotMeasured, Trial
 from kbuild.study.examples import Shelf
 from kbuild.study.session import Session
 from kbuild.train.data import memory
 from kbuild.train.run import train, train_settings
+from kbuild.train.trainer import Trainer
 from tests.study.conftest import SPEC
 
 #: All that draws random numbers or keeps a state: initializers, dropout, BN, augmentation, a schedule, early stopping.
@@ -94,6 +95,21 @@ def test_arms_share_the_examples_they_have_in_common(spec_path):
         spec, plan = compile_spec(spec_path, None, overrides)
         plans[name] = Session(spec, plan, train_settings(spec), shelf).unsplit
     assert plans["one"] is plans["other"] is not plans["less"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "metric", "told"),
+    [
+        ([], "val_acuracy", "not measure val_acuracy; there are val_loss, val_accuracy; did you mean 'val_accuracy'"),
+        (["train.callbacks=[{EarlyStopping: {monitor: val_acc}}]"], "val_loss", "EarlyStopping watches 'val_acc'"),
+    ],
+)
+def test_names_that_are_not_measured_are_told_before_anything_trains(spec_path, monkeypatch, overrides, metric, told):
+    spec, plan = compile_spec(spec_path, None, overrides)
+    on = Session(spec, plan, train_settings(spec), metric=metric)
+    monkeypatch.setattr(Trainer, "run", lambda *words: pytest.fail("it trains"))
+    with pytest.raises(NotMeasured, match=told):
+        on.run(Trial("arm", "arm", 0))
 
 
 def before_and_after(on: Session, seed: int) -> list[np.ndarray]:

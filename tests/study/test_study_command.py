@@ -42,6 +42,17 @@ def test_a_wrong_question_ends_with_2_before_anything_is_made(place):
 
 
 @pytest.mark.slow
+def test_a_metric_that_no_trial_measures_ends_with_2_before_one_has_trained(place):
+    done = kbuild("study", "spec.yaml", *ASK, "--metric", "val_acuracy", "--run-dir", "one", folder=place)
+    assert done.returncode == 2 and "seed" not in done.stderr
+    said = (
+        "error: the trials do not measure val_acuracy; there are val_loss, val_accuracy; did you mean 'val_accuracy'?"
+    )
+    assert done.stderr.splitlines()[-1] == said
+    assert not list((place / "one/trials").iterdir())
+
+
+@pytest.mark.slow
 def test_a_study_from_question_to_report(place):
     done = kbuild("study", "spec.yaml", *ASK, "--run-dir", "one", "--workers", 2, folder=place)
     assert done.returncode == 0, done.stderr
