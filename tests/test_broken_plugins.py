@@ -148,6 +148,32 @@ except SpecError as error:
     ]
 
 
+def test_what_a_source_says_beside_its_examples_is_looked_at(tmp_path: Path) -> None:
+    """What is wrong there would show late, when the run ends."""
+    script = """
+from pathlib import Path
+import numpy as np
+from kbuild.errors import SpecError
+from kbuild.spec.data import DataSettings
+from kbuild.train.data import custom
+from kbuild.train.data.arrays import Raw, Split
+rows = Split({"": np.zeros((2, 4))}, {"": np.zeros(2)})
+for given in ({"names": 1}, {"classes": {"": 7}}, {"places": {"train": 3}}, {"notes": "text"}, {"files": ("x.bin",)}):
+    custom.function = lambda address: lambda data, folder: Raw("odd", rows, None, **given)
+    try:
+        custom.read("reads:read", DataSettings("odd", "file"), Path("."))
+    except SpecError as error:
+        print(error.problems[0].code, error.problems[0].message.partition(" gave ")[2])
+"""
+    assert python(["-c", script], tmp_path).stdout.splitlines() == [
+        "plugin names that are no dict",
+        "plugin classes that are no dict from outputs to tuples of texts",
+        "plugin places that are no dict from splits to functions",
+        "plugin notes that are no tuple of texts",
+        "plugin files that are no tuple of kbuild.train.data.seen.Seen",
+    ]
+
+
 def test_a_spec_cannot_load_code(tmp_path: Path) -> None:
     planted = {"odd": "open('imported', 'w')\n"}
     package(tmp_path, "planted", "[kbuild.layers]\nOdd = odd:ODD\n", planted)

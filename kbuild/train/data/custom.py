@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from kbuild.errors import KbuildError, Problem, SpecError
 from kbuild.spec import custom_data
 from kbuild.spec.data import DataSettings
 from kbuild.train.data.arrays import Raw, Split
+from kbuild.train.data.seen import Seen
 
 
 def function(address: str) -> Any:
@@ -64,4 +66,21 @@ def _wrong(raw: Any) -> str:
                     return f"{side} with {type(values).__name__}, no array"
                 if not values.shape:
                     return f"{side} that has no rows"
-    return ""
+    beside = {
+        "names that are no dict": isinstance(raw.names, dict),
+        "classes that are no dict from outputs to tuples of texts": _named(raw.classes)
+        and all(_tuple_of(str, given) for given in raw.classes.values()),
+        "places that are no dict from splits to functions": _named(raw.places)
+        and all(map(callable, raw.places.values())),
+        "notes that are no tuple of texts": _tuple_of(str, raw.notes),
+        "files that are no tuple of kbuild.train.data.seen.Seen": _tuple_of(Seen, raw.files),
+    }
+    return next((wrong for wrong, fits in beside.items() if not fits), "")
+
+
+def _named(given: Any) -> bool:
+    return isinstance(given, Mapping) and all(isinstance(name, str) for name in given)
+
+
+def _tuple_of(kind: type, given: Any) -> bool:
+    return isinstance(given, tuple) and all(isinstance(one, kind) for one in given)
