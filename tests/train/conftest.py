@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from kbuild.plan.losses import resolve_losses
 from kbuild.plan.pipeline import plan_spec
 from kbuild.spec.load import load_spec
+from kbuild.train.data.arrays import Data
+from kbuild.train.data.load import load_data
 
 DIGITS = """\
 name: small
@@ -40,6 +43,17 @@ def compiled(tmp_path: Path) -> Callable[..., tuple[Any, Any]]:
         return spec, plan_spec(spec)
 
     return make
+
+
+@pytest.fixture
+def loaded(compiled: Callable[..., tuple[Any, Any]]) -> Callable[..., Data]:
+    """Text and overrides → the data of the spec."""
+
+    def read(text: str = DIGITS, *overrides: str) -> Data:
+        spec, plan = compiled(text, *overrides)
+        return load_data(spec.train, plan, resolve_losses(spec.train, plan), spec.folder, spec.train.seed)
+
+    return read
 
 
 @pytest.fixture(scope="session")

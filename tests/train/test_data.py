@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 
 from kbuild.errors import SpecError
-from kbuild.plan.losses import resolve_losses
 from kbuild.train.data import npz
-from kbuild.train.data.load import load_data
 
 SPEC = """\
 input: {shape: SHAPE}
@@ -29,7 +27,7 @@ train:
 
 
 @pytest.fixture
-def load(compiled: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+def load(loaded: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
     """Arrays, or bytes of data.npz → Data."""
 
     def read(
@@ -45,8 +43,7 @@ def load(compiled: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
         elif arrays is not None:
             (tmp_path / "data.npz").write_bytes(arrays)
         text = text.replace("SHAPE", shape).replace("HEAD", head).replace("LOSS", loss)
-        spec, plan = compiled(text, *overrides)
-        return load_data(spec.train, plan, resolve_losses(spec.train, plan), spec.folder, spec.train.seed)
+        return loaded(text, *overrides)
 
     return read
 
@@ -59,9 +56,8 @@ def good(rows: int = 8, **changes: Any) -> dict[str, Any]:
     return {name: value for name, value in {**arrays, **changes}.items() if value is not None}
 
 
-def test_digits(compiled: Callable[..., Any]) -> None:
-    spec, plan = compiled()
-    data = load_data(spec.train, plan, resolve_losses(spec.train, plan), spec.folder, 0)
+def test_digits(loaded: Callable[..., Any]) -> None:
+    data = loaded()
     assert {name: split.rows for name, split in data.splits.items()} == {"train": 1293, "validation": 144, "test": 360}
     (x,) = data.train.x.values()
     assert x.shape == (1293, 8, 8, 1)
@@ -93,14 +89,13 @@ def test_validation_file(load: Callable[..., Any], tmp_path: Path) -> None:
     assert data.train.rows == 8
 
 
-def test_renamed_arrays_and_several_inputs(compiled: Callable[..., Any], tmp_path: Path) -> None:
+def test_renamed_arrays_and_several_inputs(loaded: Callable[..., Any], tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", i=np.ones((6, 2)), j=np.ones((6, 3)), t=np.zeros((6, 1)))
-    spec, plan = compiled(
+    data = loaded(
         "inputs: {a: {shape: [2]}, b: {shape: [3]}}\n"
         "layers:\n  - {Concatenate: , from: [a, b], name: both}\n  - {Dense: 1, name: out}\n"
         "train: {data: {npz: d.npz, x: {a: i, b: j}, y: t}, loss: mse, validation: 0}\n"
     )
-    data = load_data(spec.train, plan, resolve_losses(spec.train, plan), spec.folder, 0)
     assert {name: array.shape for name, array in data.train.x.items()} == {"a": (6, 2), "b": (6, 3)}
 
 
@@ -201,7 +196,7 @@ def test_number_of_arrays_is_bounded(load: Callable[..., Any], monkeypatch: pyte
         load(good())
 
 
-def test_keras_set_without_a_network(compiled: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keras_set_without_a_network(loaded: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     from kbuild.model.backend import import_keras
 
     keras: Any = import_keras()
@@ -210,27 +205,26 @@ def test_keras_set_without_a_network(compiled: Callable[..., Any], monkeypatch: 
         raise Exception("URL fetch failure on https://example.org: None -- no network")
 
     monkeypatch.setattr(keras.datasets.mnist, "load_data", fails)
-    spec, plan = compiled(
+    text = (
         SPEC.replace("SHAPE", "[28, 28]")
         .replace("HEAD", "10")
         .replace("{npz: data.npz}", "{keras: mnist}")
         .replace("LOSS", "sparse_categorical_crossentropy")
     )
     with pytest.raises(SpecError, match=r"mnist is not in ~/.keras/datasets and cannot be downloaded: URL fetch"):
-        load_data(spec.train, plan, resolve_losses(spec.train, plan), spec.folder, 0)
+        loaded(text)
 
 
-def test_keras_set(compiled: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keras_set(loaded: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     from kbuild.model.backend import import_keras
 
     keras: Any = import_keras()
     part = np.zeros((4, 32, 32, 3), "uint8"), np.arange(4, dtype="uint8")[:, None]
     monkeypatch.setattr(keras.datasets.cifar10, "load_data", lambda: (part, part))
-    spec, plan = compiled(
+    data = loaded(
         SPEC.replace("SHAPE", "[32, 32, 3]")
         .replace("HEAD", "10")
         .replace("{npz: data.npz}", "{keras: cifar10}")
         .replace("LOSS", "sparse_categorical_crossentropy")
     )
-    data = load_data(spec.train, plan, resolve_losses(spec.train, plan), spec.folder, 0)
     assert data.test.y["out"].shape == (4,)

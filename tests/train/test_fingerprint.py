@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 
 from kbuild.errors import InputError
-from kbuild.plan.losses import resolve_losses
 from kbuild.train.data import memory
 from kbuild.train.data.arrays import Data
-from kbuild.train.data.load import load_data
 from kbuild.train.fingerprint import Fingerprints
 from kbuild.train.run import train
 from tests.train import test_image_folder as pictures
@@ -56,44 +54,35 @@ SOURCES: dict[str, tuple[str, Callable[[Path], Any]]] = {
 }
 
 
-@pytest.fixture
-def load(compiled: Callable[..., Any]) -> Callable[[str], Data]:
-    def read(text: str) -> Data:
-        spec, plan = compiled(text)
-        return load_data(spec.train, plan, resolve_losses(spec.train, plan), spec.folder, spec.train.seed)
-
-    return read
-
-
 @pytest.mark.parametrize("source", SOURCES)
 def test_streamed_data_have_the_hashes_of_resident_data(
-    load: Callable[[str], Data], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
+    loaded: Callable[..., Data], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str
 ) -> None:
     text, write = SOURCES[source]
     write(tmp_path)
-    resident = load(text)
+    resident = loaded(text)
     assert all(split.resident for split in resident.splits.values())
     held = Fingerprints(resident).to_dict()
     monkeypatch.setattr(memory, "RESIDENT_SHARE", 0)
-    streamed = load(text)
+    streamed = loaded(text)
     assert not any(split.resident for split in streamed.splits.values())
     Fingerprints(streamed).check(held)
     assert len({one["hash"] for one in held.values()}) == len(held)
 
 
 def test_another_value_is_another_hash_both_ways(
-    load: Callable[[str], Data], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loaded: Callable[..., Data], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text, write = SOURCES["npz"]
     write(tmp_path)
-    held = Fingerprints(load(text)).to_dict()
+    held = Fingerprints(loaded(text)).to_dict()
     changed = arrays.arrays()
     changed["x_test"][19, 3, 3] += 1e-3
     np.savez(tmp_path / "a.npz", **changed)
     for share in (memory.RESIDENT_SHARE, 0):
         monkeypatch.setattr(memory, "RESIDENT_SHARE", share)
         with pytest.raises(InputError, match=r"since the run began: test holds other values in its 20 rows$"):
-            Fingerprints(load(text)).check(held)
+            Fingerprints(loaded(text)).check(held)
 
 
 @pytest.mark.slow

@@ -14,11 +14,11 @@ from kbuild.errors import SpecError, TrainingError
 from kbuild.model.backend import import_keras
 from kbuild.plan.losses import resolve_losses
 from kbuild.train.data import images, memory
-from kbuild.train.data.arrays import parts
 from kbuild.train.data.image_folder import ImageRows
-from kbuild.train.data.load import load_data, load_single
+from kbuild.train.data.load import load_single
 from kbuild.train.data.seen import look
 from kbuild.train.data.sources import data_at
+from tests.train.rows import whole
 
 SPEC = """\
 name: pictures
@@ -65,16 +65,11 @@ def write(folder: Path, classes: dict[str, int] | None = None, **shape: int) -> 
 
 
 @pytest.fixture
-def load(compiled: Callable[..., Any]) -> Callable[..., Any]:
+def load(loaded: Callable[..., Any]) -> Callable[..., Any]:
     def read(data: str, *overrides: str) -> Any:
-        spec, plan = compiled(SPEC.replace("DATA", data), *overrides)
-        return load_data(spec.train, plan, resolve_losses(spec.train, plan), spec.folder, spec.train.seed)
+        return loaded(SPEC.replace("DATA", data), *overrides)
 
     return read
-
-
-def whole(values: Any) -> np.ndarray:
-    return np.concatenate([part for _, part in parts(values)])
 
 
 def test_classes_are_folders_in_order(load: Callable[..., Any], tmp_path: Path) -> None:

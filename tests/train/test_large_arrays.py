@@ -12,9 +12,9 @@ import pytest
 from kbuild.errors import SpecError
 from kbuild.plan.losses import resolve_losses
 from kbuild.train.data import memory
-from kbuild.train.data.arrays import parts
-from kbuild.train.data.load import load_data, load_single
+from kbuild.train.data.load import load_single
 from kbuild.train.data.sources import data_at
+from tests.train.rows import whole
 
 SPEC = """\
 name: large
@@ -46,10 +46,9 @@ def arrays(rows: int = 100) -> dict[str, np.ndarray]:
 
 
 @pytest.fixture
-def load(compiled: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
+def load(loaded: Callable[..., Any], tmp_path: Path) -> Callable[..., Any]:
     def read(data: str, *overrides: str) -> Any:
-        spec, plan = compiled(SPEC.replace("DATA", data), *overrides)
-        return load_data(spec.train, plan, resolve_losses(spec.train, plan), spec.folder, spec.train.seed)
+        return loaded(SPEC.replace("DATA", data), *overrides)
 
     return read
 
@@ -63,10 +62,6 @@ def little(monkeypatch: pytest.MonkeyPatch) -> None:
 def write_npy(folder: Path) -> None:
     for name, array in arrays().items():
         np.save(folder / f"{name}.npy", array)
-
-
-def whole(values: Any) -> np.ndarray:
-    return np.concatenate([part for _, part in parts(values)])
 
 
 SOURCES = {

@@ -19,7 +19,7 @@ from kbuild.train.reproduce import reproduce
 from kbuild.train.run import train
 from kbuild.train.status import Status
 from tests.train import test_large_arrays as arrays
-from tests.train.test_fingerprint import SOURCES, load  # noqa: F401 - a fixture
+from tests.train.test_fingerprint import SOURCES
 
 TEXT = arrays.SPEC.replace("DATA", "{npz: a.npz}").replace("validation: 0.25", "validation: held.npz")
 
@@ -65,11 +65,11 @@ def record(run: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_every_source_says_its_files(load: Callable[[str], Data], tmp_path: Path, source: str) -> None:  # noqa: F811
+def test_every_source_says_its_files(loaded: Callable[..., Data], tmp_path: Path, source: str) -> None:
     text, write = SOURCES[source]
     write(tmp_path)
     written = {str(path) for path in tmp_path.rglob("*") if path.is_file()}
-    seen = load(text).files
+    seen = loaded(text).files
     assert {files.path(at) for files in seen for at in range(len(files.names))} == written
     assert differences(seen) == []
     changed, gone = min(written), max(written)

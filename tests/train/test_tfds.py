@@ -12,11 +12,9 @@ import numpy as np
 import pytest
 
 from kbuild.errors import SpecError
-from kbuild.plan.losses import resolve_losses
 from kbuild.train.data import memory
-from kbuild.train.data.arrays import parts
-from kbuild.train.data.load import load_data
 from kbuild.train.fingerprint import Fingerprints
+from tests.train.rows import whole
 
 tfds = pytest.importorskip("tensorflow_datasets", reason="the extra `tfds` is not installed")
 
@@ -69,18 +67,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def load(compiled: Callable[..., Any], prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def load(loaded: Callable[..., Any], prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
 
     def read(data: str, *overrides: str) -> Any:
-        spec, plan = compiled(SPEC.replace("DATA", data), *overrides)
-        return load_data(spec.train, plan, resolve_losses(spec.train, plan), spec.folder, spec.train.seed)
+        return loaded(SPEC.replace("DATA", data), *overrides)
 
     return read
-
-
-def whole(values: Any) -> np.ndarray:
-    return np.concatenate([part for _, part in parts(values)])
 
 
 @pytest.mark.parametrize("resident", [True, False])

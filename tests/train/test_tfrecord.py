@@ -13,10 +13,10 @@ from kbuild.errors import SpecError, TrainingError
 from kbuild.model.backend import import_keras
 from kbuild.plan.losses import resolve_losses
 from kbuild.train.data import memory
-from kbuild.train.data.arrays import parts
-from kbuild.train.data.load import load_data, load_single
+from kbuild.train.data.load import load_single
 from kbuild.train.data.records import index
 from kbuild.train.data.sources import data_at
+from tests.train.rows import whole
 from tests.train.test_image_folder import encode, pixels
 
 SPEC = """\
@@ -63,16 +63,11 @@ def example(i: int, **changes: Any) -> dict[str, Any]:
 
 
 @pytest.fixture
-def load(compiled: Callable[..., Any]) -> Callable[..., Any]:
+def load(loaded: Callable[..., Any]) -> Callable[..., Any]:
     def read(files: str, *overrides: str, text: str = SPEC) -> Any:
-        spec, plan = compiled(text.replace("FILES", files), *overrides)
-        return load_data(spec.train, plan, resolve_losses(spec.train, plan), spec.folder, spec.train.seed)
+        return loaded(text.replace("FILES", files), *overrides)
 
     return read
-
-
-def whole(values: Any) -> np.ndarray:
-    return np.concatenate([part for _, part in parts(values)])
 
 
 @pytest.mark.parametrize("resident", [True, False])
@@ -166,11 +161,11 @@ def test_files_that_are_not_there(load: Callable[..., Any], tmp_path: Path, file
         load(files)
 
 
-def test_numbers_defaults_and_several_inputs(compiled: Callable[..., Any], tmp_path: Path) -> None:
+def test_numbers_defaults_and_several_inputs(loaded: Callable[..., Any], tmp_path: Path) -> None:
     raw = [np.arange(4, dtype="<i2") * i for i in range(4)]
     every = [{"raw": raw[i].tobytes(), "a": [0.5, i], **({"b": i} if i else {}), "t": float(i)} for i in range(4)]
     write(tmp_path / "a.tfrecord", every)
-    spec, plan = compiled(
+    data = loaded(
         "inputs: {r: {shape: [2, 2]}, s: {shape: [2]}, u: {shape: [1]}}\n"
         "layers:\n  - {Flatten: , from: r, name: flat}\n"
         "  - {Concatenate: , from: [flat, s, u]}\n  - {Dense: 1, name: out}\n"
@@ -179,7 +174,6 @@ def test_numbers_defaults_and_several_inputs(compiled: Callable[..., Any], tmp_p
         "      b: {dtype: int64, shape: [1], default_value: [9]}\n      t: float32\n"
         "    x: {r: raw, s: a, u: b}\n    y: t\n  loss: mse\n  validation: a.tfrecord\n"
     )
-    data = load_data(spec.train, plan, resolve_losses(spec.train, plan), spec.folder, 0)
     np.testing.assert_array_equal(data.train.x["r"], np.stack(raw).reshape(4, 2, 2))
     assert data.train.x["s"].tolist() == [[0.5, i] for i in range(4)]
     assert data.train.x["u"].ravel().tolist() == [9, 1, 2, 3]
