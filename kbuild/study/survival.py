@@ -10,6 +10,9 @@ import numpy as np
 from kbuild.study.design import Design
 from kbuild.study.record import Record
 
+#: A survival is a product of fractions, and exactly a half comes out as a little more.
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class Epochs:
@@ -17,7 +20,7 @@ class Epochs:
 
     Attributes:
         reached, trials: of how many trials.
-        median: of Kaplan & Meier 1958; None where fewer than half reached it.
+        median: of Kaplan & Meier 1958, the first epoch by which half have reached it; None where fewer did.
         p: of the log-rank test against the baseline, uncorrected and blind to the pairing; None for the baseline.
     """
 
@@ -76,7 +79,7 @@ def _estimate(rows: list[tuple[int, bool]], base: list[tuple[int, bool]] | None)
         median = None
     else:
         survival = stats.ecdf(_censored(rows)).sf
-        below = survival.quantiles[survival.probabilities <= 0.5]
+        below = survival.quantiles[survival.probabilities <= 0.5 + _ROUNDING]
         median = float(below[0]) if len(below) else None
     p = None
     if base and rows and (reached or any(not censored for _, censored in base)):

@@ -200,6 +200,18 @@ def test_epochs_to_a_target_count_those_that_never_reach_it():
     assert found["other"].p is not None and found["other"].p < 0.05
 
 
+@pytest.mark.parametrize(
+    ("first", "median"),
+    [((5, 3, 8, 0, 6, 0, 4, 4, 5, 0), 5), ((0, 8, 8, 0, 0, 0, 5, 6, 6, 0), 8), ((0, 8, 8, 0, 0, 0, 5, 6, 0, 0), None)],
+)
+def test_the_median_is_the_epoch_by_which_half_have_reached_the_target(first, median):
+    design, records = study({"base": np.zeros(10), "other": np.zeros(10)})
+    curves = [[float(epoch >= when > 0) for epoch in range(1, 11)] for when in first]
+    records = {n: replace(record, history={"val_accuracy": curves[record.seed]}) for n, record in records.items()}
+    found = epochs_to_target(design, records, 0.5)["other"]
+    assert (found.reached, found.median) == (sum(when > 0 for when in first), median)
+
+
 def test_one_seed_has_no_p_of_its_epochs_and_warns_of_nothing(recwarn):
     design, records = study({"base": np.zeros(1), "other": np.zeros(1)})
     records = {name: replace(record, history={"val_accuracy": [0.6]}) for name, record in records.items()}
