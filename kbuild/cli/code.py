@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kbuild.cli import options
+from kbuild.cli.output import free, write
 from kbuild.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,25 +37,20 @@ def eject(
     For example:  kbuild eject specs/digits.yaml -o digits.py --train
     """
     from kbuild.plan.pipeline import compile_spec
-    from kbuild.show.eject import eject as write
+    from kbuild.show.eject import eject as code_of
 
     if output is not None and output.is_dir():
         output = output / f"{spec.stem}.py"
-    if output is not None and output.exists() and not overwrite:
-        raise InputError(f"{output} exists; --overwrite replaces it")
+    free(output, overwrite)
     compiled, plan = compile_spec(spec, ordering, set_ or [])
     folder = output.parent if output is not None else Path()
-    source = write(plan, _training(compiled, plan, folder) if train else None)
+    source = code_of(plan, _training(compiled, plan, folder) if train else None)
     if output is None:
         print(source, end="")
         return
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(source, encoding="utf-8")
-        if train and compiled.train is not None and compiled.train.data.kind == "digits":
-            _copy_digits(folder / "digits.npz")
-    except OSError as error:
-        raise InputError(f"cannot write {output}: {error.strerror or error}") from error
+    write(output, source)
+    if train and compiled.train is not None and compiled.train.data.kind == "digits":
+        _copy_digits(folder / "digits.npz")
     print(output)
 
 
@@ -94,6 +90,9 @@ def _copy_digits(path: Path) -> None:
 
     if path.exists():
         return
-    with resources.as_file(resources.files("kbuild") / "data" / "digits.npz") as shipped:
-        shutil.copyfile(shipped, path)
+    try:
+        with resources.as_file(resources.files("kbuild") / "data" / "digits.npz") as shipped:
+            shutil.copyfile(shipped, path)
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
     print(f"copied the digits to {path}", file=sys.stderr)

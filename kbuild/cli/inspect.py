@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kbuild.cli import complete, options
+from kbuild.cli.output import free, write
 from kbuild.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,8 +52,7 @@ def summarize(
 
     For example:  kbuild summarize specs/digits.yaml --ordering W-A-D-N
     """
-    if output is not None and output.exists() and not overwrite:
-        raise InputError(f"{output} exists; --overwrite replaces it")
+    free(output, overwrite)
     plan = _plan(source, ordering, set_ or [])
     chosen = Format.json if json_ else format_
     if output is None and chosen is Format.table:
@@ -62,11 +62,7 @@ def summarize(
     elif output is None:
         print(_rendered(plan, chosen), end="")
     else:
-        try:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            output.write_text(_rendered(plan, chosen), encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"cannot write {output}: {error.strerror or error}") from error
+        write(output, _rendered(plan, chosen))
         print(output)
 
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from kbuild.cli import options
-from kbuild.errors import InputError
+from kbuild.cli.output import free, write
 
 
 def import_(
@@ -31,17 +31,13 @@ def import_(
     """
     from kbuild.importing import import_model
 
-    if output is not None and output.exists() and not overwrite:
-        raise InputError(f"{output} exists; --overwrite replaces it")
+    free(output, overwrite)
     imported = import_model(model)
     if not quiet:
         for remark in imported.remarks:
             print(f"note: {remark}", file=sys.stderr)
     if output is not None:
-        try:
-            output.write_text(imported.spec, encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"cannot write {output}: {error.strerror or error}") from error
+        write(output, imported.spec)
     if json_:
         print(json.dumps(imported.to_dict(), indent=1))
     elif output is not None:

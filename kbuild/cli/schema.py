@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from kbuild.cli import options
-from kbuild.errors import InputError
+from kbuild.cli.output import free, write
 
 
 def schema(
@@ -25,14 +25,10 @@ def schema(
     """
     from kbuild.spec.schema import schema as make
 
+    free(output, overwrite)
     text = json.dumps(make(), ensure_ascii=False, separators=(",", ":"))
     if output is None:
         print(text)
         return
-    if output.exists() and not overwrite:
-        raise InputError(f"{output} exists; --overwrite replaces it")
-    try:
-        output.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {output}: {error.strerror or error}") from error
+    write(output, text + "\n")
     print(output)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from kbuild.cli import options
+from kbuild.cli.output import free, write
 from kbuild.errors import InputError
 
 
@@ -35,8 +36,7 @@ def init(
     path = output or path
     if path.is_dir():
         path = path / f"{data.stem if data else template}.yaml"
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} exists; --overwrite replaces it")
+    free(path, overwrite)
     if (data is None) != (target is None):
         raise InputError("--data names a table and --target the column of it to learn: they go together")
     if data is not None and target is not None:
@@ -45,11 +45,7 @@ def init(
         text = table_spec(data, target, path)
     else:
         text = spec_path(template).read_text(encoding="utf-8")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    write(path, text)
     print(path)
 
 

@@ -171,4 +171,4 @@ def test_summarize_writes_files(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert run("summarize", DIGITS, "--json", "-o", str(path), "--overwrite")[0] == 0
     assert json.loads(path.read_text(encoding="utf-8"))["name"] == "digits"
     assert run("summarize", DIGITS, "--format", "html")[1].startswith("<!doctype html>")
-    assert "cannot write" in fails(capsys, "summarize", DIGITS, "-o", str(tmp_path / "new"), "--overwrite")
+    assert "is a directory" in fails(capsys, "summarize", DIGITS, "-o", str(tmp_path / "new"), "--overwrite")

@@ -33,4 +33,4 @@ def test_to_a_file(tmp_path: Path) -> None:
     code, out = run("-o", str(path))
     assert (code, "--overwrite replaces it" in out) == (2, True)
     assert run("-o", str(path), "--overwrite")[0] == 0
-    assert run("-o", str(tmp_path / "no" / "where.json"))[0] == 2
+    assert run("-o", str(path / "where.json"))[0] == 2

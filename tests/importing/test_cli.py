@@ -70,7 +70,7 @@ def test_a_file_is_not_replaced_unasked(capsys, model, tmp_path):
     code, out, err = run(capsys, "import", model, "-o", target)
     assert (code, out, err) == (2, "", f"error: {target} exists; --overwrite replaces it\n")
     assert run(capsys, "import", model, "-o", target, "--overwrite")[0] == 0
-    code, _, err = run(capsys, "import", model, "-o", tmp_path / "nowhere" / "m.yaml")
+    code, _, err = run(capsys, "import", model, "-o", model / "m.yaml")
     assert (code, "cannot write" in err) == (2, True)
 
 
