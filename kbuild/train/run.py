@@ -114,7 +114,7 @@ def train(
     if resume and earlier is None:
         display.note(f"nothing to resume in {run_dir}: the run begins")
     settings = earlier.settings if earlier else train_settings(spec, **given)
-    replicas = make_replicas(settings.strategy, settings.batch_size, run_dir)
+    replicas = make_replicas(settings.strategy, settings.batch_size, run_dir, display.note)
     prepared = prepare(spec, plan, settings)
     if not replicas.chief:
         with replicas.naming_losses():

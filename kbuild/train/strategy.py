@@ -20,6 +20,7 @@ from typing import Any
 from kbuild.errors import InputError, TrainingError
 from kbuild.model.backend import import_keras, silenced
 from kbuild.spec.strategy import Strategy
+from kbuild.train.interrupt import ended_by_ctrl_c
 
 #: How often a worker begins again because another one was lost, and the variable in which it counts.
 RESTARTS, COUNTER = 10, "KBUILD_RESTARTS"
@@ -110,7 +111,11 @@ class Replicas:
 
     @contextmanager
     def naming_losses(self) -> Iterator[None]:
-        """Turn the errors with which TensorFlow says that another worker does not answer into `WorkerLost`."""
+        """Turn the errors with which TensorFlow says that another worker does not answer into `WorkerLost`.
+
+        Raises:
+            TrainingError: another worker has variables of other shapes.
+        """
         if self.workers == 1:
             yield
             return
@@ -120,6 +125,11 @@ class Replicas:
             yield
         except tuple(getattr(tf.errors, name) for name in _LOST) as error:
             raise WorkerLost(f"worker {self.worker} cannot go on: another worker is gone") from error
+        except tf.errors.InvalidArgumentError as error:
+            if "Shape mismatch in the collective" not in str(error):
+                raise
+            message = "the workers do not train the same model: start all of them with one spec and one command line"
+            raise TrainingError(message) from error
 
     def once(self, call: Callable[[], Any]) -> None:
         """Run something in the context of every replica."""
@@ -170,7 +180,9 @@ def check_cluster(strategy: Strategy | None) -> tuple[int, int]:
     return index, len(hosts)
 
 
-def make_replicas(strategy: Strategy | None, batch_size: int, run_dir: str | Path | None) -> Replicas:
+def make_replicas(
+    strategy: Strategy | None, batch_size: int, run_dir: str | Path | None, note: Callable[[str], None] = lambda _: None
+) -> Replicas:
     """Set up the devices and, for several workers, the cluster: waits until all of them are there.
 
     TensorFlow takes this only before anything was computed in the process.
@@ -178,6 +190,7 @@ def make_replicas(strategy: Strategy | None, batch_size: int, run_dir: str | Pat
     Args:
         batch_size: of all replicas together.
         run_dir: the run's directory, as it was asked for.
+        note: is told what is waited for.
 
     Raises:
         InputError: more replicas than GPUs, a batch that cannot be shared evenly, several workers without a directory
@@ -193,8 +206,10 @@ def make_replicas(strategy: Strategy | None, batch_size: int, run_dir: str | Pat
 
     try:
         if strategy.kind == "multiworker":
-            with silenced():
-                made = tf.distribute.MultiWorkerMirroredStrategy()
+            with ended_by_ctrl_c():
+                note(f"worker {worker} waits until all {workers} workers of {TF_CONFIG} are there")
+                with silenced():
+                    made = tf.distribute.MultiWorkerMirroredStrategy()
         else:
             made = tf.distribute.MirroredStrategy(_devices(strategy.replicas))
     except RuntimeError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -208,6 +209,46 @@ def test_a_batch_that_replicas_cannot_share_is_refused(tmp_path: Path) -> None:
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 2 and "--batch-size 51" in said
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_worker_that_waits_for_others_says_so_and_ends_by_ctrl_c(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(LAYERS.replace("RATE", "0"))
+    worker = command(tmp_path, "run", "--strategy", "multiworker", config=cluster()[1])
+    assert worker.stdout is not None
+    try:
+        lines = iter(worker.stdout.readline, "")
+        assert any("worker 1 waits until all 2 workers of TF_CONFIG are there" in line for line in lines)
+        with pytest.raises(subprocess.TimeoutExpired):  # it is in TensorFlow now, which calls no handlers of Python
+            worker.wait(2)
+        worker.send_signal(signal.SIGINT)
+        assert worker.wait(60) == -signal.SIGINT
+    finally:
+        worker.kill()
+
+
+@pytest.mark.slow
+def test_workers_of_different_models_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(LAYERS.replace("RATE", "0"))
+    configs = cluster()
+    own = ((), ("--set", "layers.3.Dense=11"))
+    workers = [
+        command(tmp_path, "run", "--strategy", "multiworker", "--quiet", *more, config=config)
+        for more, config in zip(own, configs, strict=True)
+    ]
+    begun = time.monotonic()
+    while all(
+        worker.poll() is None for worker in workers
+    ):  # the one that hears of it first; the other may have lost it
+        assert time.monotonic() < begun + 120
+        time.sleep(0.05)
+    first = next(worker for worker in workers if worker.poll() is not None)
+    for worker in workers:
+        if worker is not first:
+            worker.kill()
+    said, _ = first.communicate()
+    assert first.returncode == 1
+    assert "error: the workers do not train the same model: start all of them with one spec" in said
 
 
 @pytest.mark.slow
