@@ -10,8 +10,9 @@ from kbuild.model.backend import import_keras
 from kbuild.plan.losses import Target, resolve_metrics
 from kbuild.plan.plan import Plan
 from kbuild.spec.train import Chosen, TrainSettings
+from kbuild.train.failures import first_reason
 from kbuild.train.fused import fuse_adam
-from kbuild.train.objects import make_loss, make_metric, make_optimizer
+from kbuild.train.objects import make_augment, make_loss, make_metric, make_optimizer
 
 #: Arguments whose updates Keras makes under a condition, in which TensorFlow's replicas cannot meet.
 ALONE = ("gradient_accumulation_steps", "ema_overwrite_frequency")
@@ -132,10 +133,28 @@ def check_class_weight(settings: TrainSettings, targets: Sequence[Target]) -> No
 
 
 def check_augment(settings: TrainSettings, plan: Plan) -> None:
-    """`augment` needs one input.
+    """`augment` needs one input, and layers that take it and leave its shape as it is.
 
     Raises:
-        SpecError: several inputs.
+        SpecError: several inputs, a layer that refuses them or gives another shape.
     """
-    if settings.augment and len(plan.inputs) != 1:
+    if not settings.augment:
+        return
+    if len(plan.inputs) != 1:
         raise SpecError([Problem("not-yet", "`augment` needs a model with one input", settings.place("augment"))])
+    keras: Any = import_keras()
+    shape = plan.inputs[0].output_shape or ()
+    one = (1, *(size or 8 for size in shape[1:]))
+    for chosen, layer in zip(settings.augment, make_augment(settings.augment, 0), strict=True):
+        try:
+            found = layer(keras.ops.zeros(one), training=True).shape  # what is symbolic would not be looked at
+        except Exception as error:
+            reason = first_reason(str(error))
+            message = f"{chosen.class_name} of `augment` refuses inputs of the shape {list(shape[1:])}: {reason}"
+            raise SpecError([Problem("shape", message, chosen.span)]) from error
+        if tuple(found) != one:
+            message = (
+                f"{chosen.class_name} of `augment` makes {list(found[1:])} of inputs of the shape {list(shape[1:])}"
+            )
+            hint = "validation and prediction do not go through it; a layer of the model changes the shape for all"
+            raise SpecError([Problem("shape", message, chosen.span, hint)])

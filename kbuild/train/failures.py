@@ -36,11 +36,13 @@ def naming_step_failures(batch_size: int) -> Iterator[None]:
         message = f"out of memory at batch size {batch_size}; try a smaller one (--batch-size)"
         raise OutOfMemory(message) from error
     except tf.errors.InvalidArgumentError as error:
-        raise TrainingError(f"TensorFlow refuses a step: {_first_reason(str(error))}") from error
+        raise TrainingError(f"TensorFlow refuses a step: {first_reason(str(error))}") from error
 
 
-def _first_reason(text: str) -> str:
-    """The line of a TensorFlow error that says what is wrong: `indices[3,5] = 1999 is not in [0, 1000)`."""
+def first_reason(text: str) -> str:
+    """The line of an error of Keras or TensorFlow that says why: `indices[3,5] = 1999 is not in [0, 1000)`."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", text)
-    lines = [line.strip() for line in plain.splitlines() if line.strip()]
+    lines = [
+        line.strip() for line in plain.splitlines() if line.strip() and not line.startswith("Exception encountered")
+    ]
     return next((line for line in lines if " is not in [" in line or "must be" in line), lines[0] if lines else "")

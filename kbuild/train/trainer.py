@@ -261,7 +261,7 @@ def _acts_on_batches(callback: Any) -> bool:
 
 
 def check_monitors(settings: TrainSettings, loop: Loop, validation: bool) -> None:
-    """Callbacks that watch a value must watch one there is.
+    """Callbacks that watch a value, or write it into the name of a file, must name one there is.
 
     Raises:
         SpecError: with a suggestion.
@@ -273,6 +273,10 @@ def check_monitors(settings: TrainSettings, loop: Loop, validation: bool) -> Non
         if chosen.class_name not in ("EarlyStopping", "ReduceLROnPlateau", "ModelCheckpoint"):
             continue
         monitor = chosen.config.get("monitor", "val_loss")
+        unnamed = _unnamed(str(chosen.config.get("filepath", "")), names)
+        if unnamed:
+            message = f"ModelCheckpoint cannot make a name of {chosen.config['filepath']!r}: {unnamed}"
+            problems.append(Problem("unknown-name", message, chosen.span, f"there are epoch, {', '.join(names)}"))
         saves_all = chosen.class_name == "ModelCheckpoint" and not chosen.config.get("save_best_only")
         if monitor not in names and not saves_all:
             hint = suggest(monitor, names) or f"there are {', '.join(names)}"
@@ -280,3 +284,14 @@ def check_monitors(settings: TrainSettings, loop: Loop, validation: bool) -> Non
             problems.append(Problem("unknown-name", message, chosen.span, hint))
     if problems:
         raise SpecError(problems)
+
+
+def _unnamed(pattern: str, names: list[str]) -> str:
+    """Why Keras could not fill in the pattern of a file's name; "" where it can."""
+    try:
+        pattern.format(epoch=1, batch=1, learning_rate=0.1, **dict.fromkeys(names, 0.5))
+    except KeyError as error:
+        return f"there is no value {error.args[0]!r}"
+    except (ValueError, IndexError, AttributeError, TypeError) as error:
+        return str(error)
+    return ""

@@ -170,6 +170,8 @@ def test_a_callback_that_cannot_use_its_file(
     ("callback", "message"),
     [
         ("{EarlyStopping: {monitor: val_acuracy}}", "did you mean 'val_accuracy'?"),
+        ("{ModelCheckpoint: 'a-{val_acc}.keras'}", "there is no value 'val_acc'"),
+        ("{ModelCheckpoint: 'a-{epoch.keras'}", "cannot make a name of 'a-{epoch.keras'"),
         ("{CSVLogger: {filename: ../escape.csv}}", "paths of callbacks stay inside the run directory"),
         ("{CSVLogger: {filename: /tmp/escape.csv}}", "paths of callbacks stay inside the run directory"),
         ("{ModelCheckpoint: best.keras}", "where the run keeps its own checkpoints/best.keras"),
@@ -181,6 +183,25 @@ def test_callbacks_that_cannot_work(compiled: Callable[..., Any], tmp_path: Path
     with pytest.raises(SpecError) as caught:
         train(*compiled(text), run_dir=tmp_path / "run", quiet=True)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (
+            "{RandomCrop: {height: 4, width: 4}}",
+            "RandomCrop of `augment` makes [4, 4, 1] of inputs of the shape [8, 8, 1]",
+        ),
+        ("{RandomHue: 0.1}", "RandomHue of `augment` refuses inputs of the shape [8, 8, 1]: "),
+    ],
+)
+def test_augmentation_that_does_not_fit(compiled: Callable[..., Any], layer: str, message: str) -> None:
+    """It is told by a dry run too."""
+    with pytest.raises(SpecError) as caught:
+        dry_run(*compiled(compiled()[0].source.text + f"  augment: [RandomFlip, {layer}]\n"))
+    (problem,) = caught.value.problems
+    assert message in problem.message and "\x1b" not in problem.message
+    assert problem.span is not None
 
 
 def test_callbacks_work_as_in_fit(compiled: Callable[..., Any], tmp_path: Path) -> None:
