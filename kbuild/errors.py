@@ -279,3 +279,12 @@ def listing(names: Iterable[str], most: int = 12) -> str:
     """
     names = list(names)
     return ", ".join(names[:most] + ["..."] * (len(names) > most))
+
+
+def plural(count: int, noun: str) -> str:
+    """A number and its noun.
+
+    >>> plural(1, "epoch"), plural(1200, "epoch")
+    ('1 epoch', '1,200 epochs')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kbuild.errors import InputError, Problem, SpecError, render
+from kbuild.errors import InputError, Problem, SpecError, plural, render
 from kbuild.lint.finding import LEVELS, Finding
 from kbuild.lint.rules import BY_ID, every, rule
 
@@ -58,8 +58,12 @@ def _one(file: Linted, finding: Finding) -> str:
 
 def _count(files: Sequence[Linted]) -> str:
     levels = Counter(finding.level for file in files for finding in file.findings)
-    found = ", ".join(_plural(levels[level], level) for level in reversed(LEVELS) if levels[level])
-    parts = [f"{_plural(len(files), 'file')}: {found or 'no findings'}"]
+    found = ", ".join(
+        f"{levels[level]} info" if level == "info" else plural(levels[level], level)
+        for level in reversed(LEVELS)
+        if levels[level]
+    )
+    parts = [f"{plural(len(files), 'file')}: {found or 'no findings'}"]
     hidden = sum(file.suppressed for file in files)
     broken = sum(file.error is not None for file in files)
     fixable = sum(finding.fix is not None for file in files for finding in file.findings)
@@ -67,10 +71,6 @@ def _count(files: Sequence[Linted]) -> str:
     parts += [f"{broken} unreadable"] if broken else []
     parts += [f"{fixable} can be mended with --fix"] if fixable else []
     return "; ".join(parts)
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count} {word}{'' if count == 1 or word == 'info' else 's'}"
 
 
 def as_json(files: Sequence[Linted]) -> str:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kbuild.errors import plural
 from kbuild.plan.plan import Plan, PlannedLayer, PlannedUnit, Shape
 
 #: Colours of the letters, where the terminal has any.
@@ -65,7 +66,7 @@ def _headline(plan: Plan) -> Text:
     text.append(f"  ({plan.ordering_because})")
     total, trainable = plan.total_params, plan.trainable_params
     counted = "parameters: only Keras knows" if total is None else f"{total:,} parameters, {trainable:,} trainable"
-    text.append(f"\n{len(plan.units)} units, {len(plan.layers)} layers, {counted}")
+    text.append(f"\n{plural(len(plan.units), 'unit')}, {plural(len(plan.layers), 'layer')}, {counted}")
     return text
 
 

@@ -24,7 +24,7 @@ from typing import Any
 from kbuild.catalog import facts
 from kbuild.catalog.arguments import LARGEST, check_argument, object_kind
 from kbuild.catalog.layers import FORBIDDEN, layer_names, lookup
-from kbuild.errors import Problem, Span, listing, nearest, suggest
+from kbuild.errors import Problem, Span, listing, nearest, plural, suggest
 from kbuild.spec.names import meant
 from kbuild.spec.reader import Items, Mapping, Node, Scalar, core_value, kind_of, plain
 from kbuild.spec.unknown import METRIC_WORDS, unknown_layer, unknown_name
@@ -205,7 +205,7 @@ def _pairs(
     names = signature.positional
     if len(values) <= len(names):
         return [(Scalar(name, value.span), value) for name, value in zip(names, values, strict=False)]
-    takes = f"takes {len(names)} positional argument{'s' if len(names) != 1 else ''}" if names else "takes no argument"
+    takes = f"takes {plural(len(names), 'positional argument')}" if names else "takes no argument"
     hint = ""
     if isinstance(node, Items) and names and check_argument(target.name, names[0], plain(node), target.kind) is None:
         hint = f"a list holds positional arguments; an argument that is a list: {{{names[0]}: [...]}}"

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from kbuild.errors import plural
 from kbuild.train.files import finite
 from kbuild.train.progress import shown
 
@@ -45,10 +46,11 @@ class RunResult:
         """For people."""
         lines = [f"{split:<10} {shown(values)}" for split, values in self.metrics.items()]
         difference = max(figure["max_abs"] for figure in self.parity["outputs"].values())
+        epochs = plural(self.epochs, "epoch")
         return "\n".join(
             [
                 *lines,
-                f"trained    {self.epochs} epochs in {self.seconds:.1f} s; the best was epoch {self.best['epoch']}",
+                f"trained    {epochs} in {self.seconds:.1f} s; the best was epoch {self.best['epoch']}",
                 f"run        {self.run_dir}",
                 f"SavedModel {self.saved_model} (proven in a clean process, largest difference {difference:.2g})",
             ]
@@ -74,7 +76,8 @@ class Followed:
 
     def text(self) -> str:
         """For people."""
-        return f"worker {self.worker} of {self.workers} (from 0) trained {self.epochs} epochs; worker 0 writes the run"
+        epochs = plural(self.epochs, "epoch")
+        return f"worker {self.worker} of {self.workers} (from 0) trained {epochs}; worker 0 writes the run"
 
 
 @dataclass(frozen=True)
@@ -105,9 +108,10 @@ class DryRun:
     def text(self) -> str:
         """For people."""
         splits = ", ".join(f"{rows:,} {name}" for name, rows in self.splits.items())
+        length = f"{plural(self.epochs, 'epoch')} of {plural(self.steps, 'step')}"
         lines = [
             f"would train {self.name} ({self.parameters:,} parameters, {self.ordering['order']})",
             f"on {splits} examples",
-            f"for {self.epochs} epochs of {self.steps:,} steps at batch size {self.batch_size}, seed {self.seed}",
+            f"for {length} at batch size {self.batch_size}, seed {self.seed}",
         ]
         return "\n".join([*lines, *self.notes[1:]])

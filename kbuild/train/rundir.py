@@ -214,6 +214,8 @@ def open_run(path: str | Path) -> RunDir:
     """
     path = Path(path)
     if not path.is_dir():
+        if path.exists():
+            raise InputError(f"{path} is a file; a run is the directory that `kbuild train` prints")
         raise InputError(f"there is no run directory {path}")
     if not is_run(path):
         raise InputError(f"{path} is not a run of kbuild (it has no {MARKER})")

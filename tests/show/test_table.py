@@ -25,6 +25,11 @@ def test_the_table_shows_orders_layers_and_reasons() -> None:
     assert all(len(line) <= table.WIDTH for line in text.splitlines())
 
 
+def test_one_is_one() -> None:
+    text = table.render(plan_spec(parse_spec("input: {shape: [4]}\nlayers: [{Dense: 3}]\n")))
+    assert text.splitlines()[1] == "1 unit, 2 layers, 15 parameters, 15 trainable"
+
+
 def test_a_long_plan_prints_the_same_facts_a_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = plan_spec(parse_spec(SPEC))
     laid_out = table.render(plan).split()

@@ -91,6 +91,9 @@ def test_a_full_disk_is_no_fault_of_the_directory(tmp_path: Path, monkeypatch: p
 def test_reading_a_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no run directory"):
         open_run(tmp_path / "none")
+    (tmp_path / "spec.yaml").touch()
+    with pytest.raises(InputError, match=r"spec\.yaml is a file; a run is the directory that `kbuild train` prints"):
+        open_run(tmp_path / "spec.yaml")
     with pytest.raises(InputError, match=r"is not a run of kbuild \(it has no command.json\)"):
         open_run(tmp_path)
     (tmp_path / "command.json").write_text('{"kbuild_run": true}')
