@@ -79,6 +79,9 @@ train:
   checkpoint_every: 7
 """
 
+#: The same table in another kind of file.
+PARQUET = TABLE.replace("csv: people.csv", "parquet: people.parquet")
+
 #: A folder of images, read as they are asked for.
 IMAGES = SPEC.replace("data: digits", "data: {image_folder: images, color: grayscale}").replace(
     "epochs: 24", "epochs: 6"
@@ -99,6 +102,15 @@ def write_people(path: Path, rows: int = 20_000) -> None:
         about = " ".join(f"w{word}" for word in words[at])
         lines.append(f"{ages[at]},{hours[at]},city {cities[at]},{about},{weights[at]:.3f},{income}")
     path.write_text("\n".join(lines) + "\n")
+
+
+def write_parquet(path: Path) -> None:
+    """The table of `write_people`, its numbers and texts as Parquet keeps them."""
+    from pyarrow import csv, parquet
+
+    write_people(path.with_suffix(".csv"))
+    parquet.write_table(csv.read_csv(path.with_suffix(".csv")), path, row_group_size=3_000)
+    path.with_suffix(".csv").unlink()
 
 
 def write_images(folder: Path, rows: int = 600) -> None:

@@ -59,16 +59,19 @@ def test_killed_at_random_moments(tmp_path: Path, kills: int, options: list[str]
     [
         pytest.param(killing.TABLE, ["learn", "step", "write"], False, id="table"),
         pytest.param(killing.TABLE, ["learn", "step", "write"], True, id="streamed-table"),
+        pytest.param(killing.PARQUET, ["learn", "step", "write"], False, id="parquet"),
+        pytest.param(killing.PARQUET, ["learn", "step", "write"], True, id="streamed-parquet"),
         pytest.param(killing.IMAGES, ["step", "write"], True, id="streamed-images"),
     ],
 )
 def test_killed_while_it_reads_files(tmp_path: Path, text: str, places: list[str], streamed: bool) -> None:
     """Also while layers learn from a table; what is streamed ends as what lay in memory and was never interrupted."""
-    if text == killing.TABLE:
-        pytest.importorskip("pyarrow")
-        killing.write_people(tmp_path / "people.csv")
-    else:
+    if text == killing.IMAGES:
         killing.write_images(tmp_path / "images")
+    else:
+        pytest.importorskip("pyarrow")
+        write = killing.write_people if text == killing.TABLE else killing.write_parquet
+        write(tmp_path / ("people.csv" if text == killing.TABLE else "people.parquet"))
     spec = tmp_path / "spec.yaml"
     spec.write_text(text)
     killing.finish(killing.command(spec, tmp_path / "whole", "--quiet", "--deterministic"))
