@@ -74,6 +74,11 @@ class Folder:
         """What the first worker ran on, and under LATER what was otherwise later; empty where it cannot be read."""
         return self._read(ENVIRONMENT)
 
+    def rows(self) -> dict[str, int]:
+        """Split → its examples; empty where that was not kept."""
+        splits = {name: one.get("rows") for name, one in self._read(DATA).items() if isinstance(one, dict)}
+        return {name: rows for name, rows in splits.items() if isinstance(rows, int)}
+
     def _read(self, name: str) -> dict[str, Any]:
         try:
             return dict(json.loads((self.path / name).read_text(encoding="utf-8")))

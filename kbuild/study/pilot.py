@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from kbuild.errors import WorkError, listing
+from kbuild.lint.commuting import commuting_orders
 from kbuild.plan.plan import Plan
 from kbuild.spec.model import Spec
 from kbuild.study.analyse import Comparison, analyse
-from kbuild.study.design import Design, fewest_seeds
+from kbuild.study.design import Arm, Design, fewest_seeds
 from kbuild.study.execute import execute
 from kbuild.study.folder import Folder
 from kbuild.study.power import detectable, power, spread_interval
@@ -71,7 +72,7 @@ def forecast(spec: Spec, design: Design, plans: dict[str, Plan], workers: int, s
     """
     epochs = design.settings(spec).epochs
     base = design.arm(design.baseline)
-    other = next(arm for arm in design.distinct if arm.label != design.baseline)
+    other = other_arm(design, plans)
     seeds = design.seeds[:SEEDS] if len(design.seeds) >= SEEDS else tuple(range(SEEDS))
     arms = (replace(base, fingerprint=""), replace(other, fingerprint=""))  # fewer epochs are another training
     short = replace(design, arms=arms, seeds=seeds, epochs=min(epochs, EPOCHS), notes=())
@@ -109,6 +110,13 @@ def forecast(spec: Spec, design: Design, plans: dict[str, Plan], workers: int, s
         fewest_seeds(design.comparisons, design.alpha),
         {arm.label: plans[arm.label].total_params for arm in design.distinct},
     )
+
+
+def other_arm(design: Design, plans: dict[str, Plan]) -> Arm:
+    """What the pilot sets against the baseline: trials of an order that commutes with it are equal, with no spread."""
+    others = [arm for arm in design.distinct if arm.label != design.baseline]
+    own = plans[design.baseline]
+    return next((arm for arm in others if commuting_orders(own, plans[arm.label]) is None), others[0])
 
 
 def _costs(finished: list[Record], more: int) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from kbuild.errors import InputError, KbuildError, SpecError, listing
 from kbuild.lint.check import lint
 from kbuild.plan.plan import Plan
 from kbuild.show.policies import EXAMPLE, draw
-from kbuild.study.analyse import Analysis, analyse, require_scipy
+from kbuild.study.analyse import Analysis, Comparison, analyse, require_scipy
 from kbuild.study.design import Arm, Design
 from kbuild.study.figures import INK, draw_figures
 from kbuild.study.folder import LATER, Folder
@@ -28,6 +28,8 @@ from kbuild.train.files import finite, write_json, write_text
 
 #: A model of more layers than this is drawn as the small example network under its ordering.
 _MOST_LAYERS = 40
+#: Lines of the spec that the page holds.
+_MOST_LINES = 400
 #: Columns of the table that set a policy against the baseline; the page shows the others in a table of their own.
 _AGAINST = 8
 #: What figures are called in the report.
@@ -128,14 +130,34 @@ def table_rows(result: Analysis) -> tuple[list[str], list[list[str]]]:
         found = arm.against.get(design.metric)
         told = ["baseline", "", "", "", ""]
         if found is not None:
-            interval = "-" if found.low is None else f"{number(found.low, True)} to {number(found.high, True)}"
-            share = "-" if found.better_share is None else f"{found.better_share:.2f}"
-            told = [number(found.difference, True), interval, p_text(found.p_holm), share, found.verdict]
+            told = [*_differs(found, corrected=True), found.verdict]
         counts = ", ".join(f"{count} {state}" for state, count in arm.counts.items())
         best = {None: "-", True: "yes", False: "no"}[arm.may_be_best]
         rows.append([arm.label, _spread(arm, design.metric), *told, best, _epochs(arm)])
         rows[-1] += [*(_spread(arm, name) for name in (*others, *tests)), counts]
     return head, rows
+
+
+def other_rows(result: Analysis) -> tuple[list[str], list[list[str]]]:
+    """A table of the metrics that decide nothing: one row per metric and arm."""
+    head = ["metric", "policy", "mean", "difference", "interval", "p (uncorrected)", "P(better)"]
+    rows = []
+    for metric in result.metrics:
+        for arm in result.arms if metric != result.design.metric else ():
+            told = (
+                ["baseline", "", "", ""] if arm.label == result.design.baseline else _differs(arm.against.get(metric))
+            )
+            rows.append([metric, arm.label, _spread(arm, metric), *told])
+    return head, rows
+
+
+def _differs(found: Comparison | None, corrected: bool = False) -> list[str]:
+    """Cells of a comparison: difference, interval, p, P(better)."""
+    if found is None:
+        return ["-"] * 4
+    interval = "-" if found.low is None else f"{number(found.low, True)} to {number(found.high, True)}"
+    share = "-" if found.better_share is None else f"{found.better_share:.2f}"
+    return [number(found.difference, True), interval, p_text(found.p_holm if corrected else found.p), share]
 
 
 def _spread(arm: Any, metric: str) -> str:
@@ -169,19 +191,26 @@ def facts(folder: Folder, result: Analysis, records: dict[str, Record]) -> list[
         ("decided by", f"{design.metric} after the last epoch ({way}), at a rate of false alarms of {design.alpha:g}"),
         ("seeds", f"{seeds}; the same seed means the same split, data order and initial weights for every policy"),
         ("epochs to target", "" if result.target is None else f"{design.metric} of {number(result.target)}"),
-        ("training", f"{_training(design)}; {duration(seconds)} of computing in all"),
+        ("data", ", ".join(f"{rows} {split}" for split, rows in folder.rows().items())),
+        (_training_of(design), f"{_training(folder, design)}; {duration(seconds)} of computing in all"),
         ("versions", ", ".join(f"{name} {version}" for name, version in _versions(folder).items())),
         ("not the same for all trials", "; ".join(folder.environment().get(LATER, ()))),
     ]
     return [(name, value) for name, value in said if value]
 
 
-def _training(design: Design) -> str:
-    given = [
-        f"{design.epochs} epoch{'s' * (design.epochs != 1)}" if design.epochs else "",
-        f"batch size {design.batch_size}" if design.batch_size else "",
-    ]
-    return ", ".join(filter(None, given)) or "as the spec says"
+def _training_of(design: Design) -> str:
+    varied = any(text.startswith("train.") for arm in design.arms for text in arm.overrides)
+    return "training of the baseline" if varied else "training"
+
+
+def _training(folder: Folder, design: Design) -> str:
+    try:
+        settings = design.settings(folder.compiled(design, design.arm(design.baseline))[0])
+    except (KbuildError, OSError):
+        return "as the spec says"
+    epochs, batch = settings.epochs, settings.batch_size
+    return f"{epochs} epoch{'s' * (epochs != 1)}, batches of {batch}, {settings.optimizer.class_name}"
 
 
 def reproduce(folder: Folder, design: Design) -> list[str]:
@@ -192,7 +221,7 @@ def reproduce(folder: Folder, design: Design) -> list[str]:
     if isinstance(asked, list):
         words += [_quoted(str(word)) for word in asked]
     where = command.get("data_folder", ".")
-    note = f"    # with spec.yaml in {where}, seen from here: its paths begin there" if where != "." else ""
+    note = f"    # with spec.yaml copied to {where}, where its paths begin" if where != "." else ""
     return [" ".join(words) + note, "kbuild report DIRECTORY    # this page again, from the trials in it"]
 
 
@@ -220,6 +249,9 @@ def markdown(folder: Folder, result: Analysis, records: dict[str, Record], pages
     if shifted := shifts(design, records.values()):
         head, rows = shift_rows(shifted)
         lines += ["", "## Variance shift", "", SAYS, "", row(head), row(["---"] * len(head)), *map(row, rows)]
+    head, rows = other_rows(result)
+    if rows:
+        lines += ["", "## Metrics that decide nothing", "", row(head), row(["---"] * len(head)), *map(row, rows)]
     found = [(page.arm.label, one) for page in pages for one in page.findings if one[1] != "info"]
     lines += ["", "## Lint", "", *(f"* {label}: {one[0]}: {one[2]}" for label, one in found)] if found else []
     lines += ["", "## How to reproduce", "", "```sh", *reproduce(folder, design), "```", ""]
@@ -243,6 +275,7 @@ def _html(
         head=head,
         tables=(range(_AGAINST), (0, *range(_AGAINST, len(head)))),
         rows=rows,
+        others=other_rows(result),
         shift=shift_rows(shifted) if shifted else None,
         shift_says=SAYS,
         pages=pages,
@@ -250,8 +283,18 @@ def _html(
         facts=facts(folder, result, records),
         figures=[(name, _CAPTIONS[name], inline(svg, name)) for name, svg in figures.items()],
         commands=reproduce(folder, result.design),
+        spec=_spec_lines(folder),
         exact_pairs=EXACT_PAIRS,
     )
+
+
+def _spec_lines(folder: Folder) -> list[str]:
+    """The spec as it was written, for a page that is all that is left of a study."""
+    try:
+        lines = (folder.path / "spec.yaml").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return []
+    return lines[:_MOST_LINES] + [f"... {len(lines) - _MOST_LINES} lines more"] * (len(lines) > _MOST_LINES)
 
 
 def inline(svg: str, name: str) -> str:

@@ -14,6 +14,7 @@ from kbuild.errors import InputError
 from kbuild.policy import POLICIES
 from kbuild.study.asked import Asked, make_design, read_seeds
 from kbuild.study.design import Design
+from kbuild.study.pilot import other_arm
 
 
 def design(path, **asked):
@@ -44,6 +45,13 @@ def test_dropout_and_a_relu_commute_and_that_is_told(spec_path):
     made = design(spec_path, orderings=("W-N-A-D", "W-N-D-A"))
     assert len(made.distinct) == 2
     assert any("compute the same function" in note for note in made.notes)
+
+
+def test_the_pilot_compares_orders_that_differ(spec_path):
+    _, made, plans = make_design(spec_path, Asked(orderings=("W-N-A-D", "W-N-D-A", "W-A")))
+    assert other_arm(made, plans).label == "W-A"
+    _, made, plans = make_design(spec_path, Asked(orderings=("W-N-A-D", "W-N-D-A")))
+    assert other_arm(made, plans).label == "W-N-D-A"
 
 
 def test_all_is_every_named_policy(spec_path):

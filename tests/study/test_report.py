@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from dataclasses import replace
@@ -15,6 +16,8 @@ from kbuild.study.execute import execute
 from kbuild.study.figures import _curves
 from kbuild.study.record import failed, read_records, write_record
 from kbuild.study.report import make_report, table_rows
+from kbuild.train.files import write_json
+from tests.study.conftest import SPEC
 
 pytest.importorskip("scipy")
 pytest.importorskip("jinja2")
@@ -76,8 +79,36 @@ def test_the_page_stands_alone(finished):
         "kbuild study spec.yaml",
     ):
         assert part in text
-    assert "# with spec.yaml in .., seen from here" in text and "flips that are drawn" not in text
+    assert "# with spec.yaml copied to .., where its paths begin" in text and "flips that are drawn" not in text
     assert "same model as W-A" in text and "--policies W-N-A-D,W-A,W-A-D-N,plain" in text
+
+
+def test_the_page_says_what_was_trained_on_what_and_holds_the_spec(begun, fake):
+    folder, design = begun(epochs=3)
+    execute(folder, design, fake(folder, 1))
+    write_json(folder.path / "data.json", {"train": {"rows": 1293, "hash": "0"}, "validation": {"rows": 144}})
+    make_report(folder)
+    page = _text(folder, "report.html")
+    assert "<dt>data</dt><dd>1293 train, 144 validation</dd>" in page
+    assert "<dt>training</dt><dd>3 epochs, batches of 100, Adam; " in page
+    assert html.escape(SPEC) in page
+    folder, design = begun("grid", orderings=(), grid=("train.optimizer=sgd,adam",))
+    execute(folder, design, fake(folder, 1))
+    make_report(folder)
+    assert "* training of the baseline: 1 epoch, batches of 100, SGD; " in _text(folder, "report.md")
+
+
+def test_every_metric_is_reported_and_only_one_decides(finished):
+    folder, _ = finished
+    result = make_report(folder)
+    said = _text(folder, "report.md").split("## Metrics that decide nothing")[1]
+    rows = [line.strip("| ").split(" | ") for line in said.splitlines() if line.startswith(("| val_", "| test_"))]
+    names = [(metric, arm.label) for metric in ("val_loss", "test_accuracy") for arm in result.arms]
+    assert [(row[0], row[1]) for row in rows] == names
+    found = result.arm("W-A").against["val_loss"]
+    assert rows[1][3:] == ["+0.0040", "+0.0040 to +0.0040", "0.008", "0.00"] and found.p == 2 / 2**8
+    page = _text(folder, "report.html")
+    assert Page(page).open == [] and "<td>+0.0040 to +0.0040</td><td>0.008</td>" in page
 
 
 def test_flips_that_are_not_all_looked_at_are_told(begun, fake):
