@@ -154,7 +154,9 @@ def _served_model(signature: Any, outputs: Sequence[str]) -> Any:
             results = call_signature(signature, inputs if isinstance(inputs, dict) else {"": inputs})
             return results[outputs[0]] if len(outputs) == 1 else [results[name] for name in outputs]
 
-    return Served()
+    served = Served()
+    served.output_names = list(outputs)  # Keras calls losses and metrics of several outputs by them
+    return served
 
 
 def call_signature(signature: Any, inputs: dict[str, Any]) -> dict[str, Any]:

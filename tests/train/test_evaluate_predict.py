@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from kbuild.errors import InputError, KbuildError, SpecError
 from kbuild.train.evaluate import evaluate
 from kbuild.train.predict import predict
+from kbuild.train.run import train
 
 DIGITS = Path(__file__).parents[2] / "kbuild" / "data" / "digits.npz"
 
@@ -30,6 +32,31 @@ def test_evaluate_agrees_with_the_training(small_run: Any) -> None:
         assert result["rows"] == {"validation": 144, "test": 360}
         for split, metrics in result["metrics"].items():
             assert metrics == pytest.approx(small_run.metrics[split], rel=1e-5)
+
+
+def test_values_of_several_outputs_are_called_as_in_the_training(compiled: Callable[..., Any], tmp_path: Path) -> None:
+    dice = np.random.default_rng(0)
+    arrays = {"x_train": dice.normal(size=(60, 4)), "kind": dice.integers(0, 3, 60), "size": dice.integers(0, 2, 60)}
+    np.savez(tmp_path / "two.npz", **arrays)
+    text = """
+input: {shape: [4]}
+layers:
+  - {Dense: 8, name: body}
+  - {Dense: 3, name: kind}
+  - {Dense: 2, name: size, from: body}
+outputs: [kind, size]
+train:
+  data: {npz: two.npz, y: {kind: kind, size: size}}
+  loss: {kind: sparse_categorical_crossentropy, size: sparse_categorical_crossentropy}
+  metrics: {kind: [accuracy], size: [accuracy]}
+  epochs: 1
+  batch_size: 60
+"""
+    trained = train(*compiled(text), run_dir=tmp_path / "run", quiet=True)
+    assert {"kind_accuracy", "size_accuracy", "kind_loss"} <= set(trained.metrics["validation"])
+    for best in (False, True):
+        found = evaluate(trained.run_dir, best=best, quiet=True)["metrics"]["validation"]
+        assert found == pytest.approx(trained.metrics["validation"], rel=1e-5)
 
 
 def test_evaluate_on_a_file(small_run: Any) -> None:
