@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -150,6 +151,24 @@ def test_formats_and_colors(form: str, color: str) -> None:
     assert image.shape == (4, 6, 3 if color == "rgb" else 1)
     expected = (200, 30, 90) if color == "rgb" else (0.299 * 200 + 0.587 * 30 + 0.114 * 90,)
     np.testing.assert_allclose(image.reshape(-1, image.shape[-1])[0], expected, atol=3)
+
+
+#: 8×8 pixels of CMYK in a JPEG file, as printers' tools write them: cyan 0, magenta and yellow 200, black 20 of 255.
+CMYK = (
+    "/9j/7gAOQWRvYmUAZAAAAAAA/9sAQwAGBAUGBQQGBgUGBwcGCAoQCgoJCQoUDg8MEBcUGBgXFBYWGh0lHxobIxwWFiAsICMmJykq"
+    "KRkfLTAtKDAlKCko/8AAFAgACAAIBEMRAE0RAFkRAEsRAP/EABUAAQEAAAAAAAAAAAAAAAAAAAcI/8QAFBABAAAAAAAAAAAAAAAA"
+    "AAAAAP/aAA4EQwBNAFkASwAAPwCqQ8HlHv/Z"
+)
+
+
+def test_inks_become_colors_and_gray() -> None:
+    content = base64.b64decode(CMYK)
+    lit = 255 - 20
+    inks = [lit * (255 - ink) / 255 for ink in (0, 200, 200)]
+    np.testing.assert_allclose(images.decode(content, "rgb").reshape(-1, 3), [inks] * 64, atol=3)
+    gray = images.decode(content, "grayscale")
+    assert gray.shape == (8, 8, 1)
+    np.testing.assert_allclose(gray, 0.299 * inks[0] + 0.587 * inks[1] + 0.114 * inks[2], atol=3)
 
 
 def test_colors_of_a_gray_bitmap() -> None:

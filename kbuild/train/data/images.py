@@ -52,13 +52,24 @@ def decode(content: bytes, color: str, size: tuple[int, int] | None = None) -> n
         raise Broken(f"{width}×{height} pixels, more than the limit image-pixels ({LIMITS['image-pixels']})")
     with tf.device("CPU:0"):
         try:
-            channels = CHANNELS[color] if form in ("png", "jpeg") else 0  # the other decoders do not convert
-            image = _converted(tf, tf.io.decode_image(content, channels, expand_animations=False), color)
+            image = _converted(tf, _decoded(tf, content, form, CHANNELS[color]), color)
         except (tf.errors.OpError, ValueError) as error:
             raise Broken("it is cut off or damaged") from error
         if size is not None and tuple(image.shape[:2]) != size:
             image = tf.cast(tf.clip_by_value(tf.round(tf.image.resize(image, size)), 0, 255), "uint8")
         return np.asarray(image.numpy())
+
+
+def _decoded(tf: Any, content: bytes, form: str, channels: int) -> Any:
+    """With so many channels where the decoder can make them: of CMYK it makes colors alone."""
+    if form not in ("png", "jpeg"):
+        return tf.io.decode_image(content, 0, expand_animations=False)
+    try:
+        return tf.io.decode_image(content, channels, expand_animations=False)
+    except tf.errors.OpError:
+        if form != "jpeg" or channels != 1:
+            raise
+        return tf.io.decode_image(content, 3, expand_animations=False)
 
 
 def _converted(tf: Any, image: Any, color: str) -> Any:
