@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from kbuild.errors import InputError, WorkError, listing
+from kbuild.plan.pipeline import compile_spec
 from kbuild.plan.plan import Plan
 from kbuild.spec.model import Spec
 from kbuild.study.analyse import Analysis, require_scipy
 from kbuild.study.asked import Asked, make_design
 from kbuild.study.cluster import Cluster, require_ray
 from kbuild.study.design import Design
+from kbuild.study.examples import Shelf
 from kbuild.study.execute import clear, execute
 from kbuild.study.executors import Executor, cores
 from kbuild.study.folder import DATA, Folder, check_data, check_same, make_folder, open_folder
@@ -31,7 +33,7 @@ from kbuild.train.data.seen import Seen, differences
 from kbuild.train.files import write_json
 from kbuild.train.fingerprint import Fingerprints
 from kbuild.train.lock import holding
-from kbuild.train.prepare import prepare
+from kbuild.train.prepare import check, prepare
 
 #: Name → what makes the executor of a directory and a number of workers (None for as many as there are cores).
 EXECUTORS: dict[str, Callable[[Path, int | None], Executor]] = {"processes": Processes, "ray": Cluster}
@@ -61,6 +63,7 @@ def plan_study(path: Path, asked: Asked, workers: int | None = None, quiet: bool
     require_scipy()
     spec, design, plans = make_design(path, asked)
     prepare(spec, plans[design.baseline], design.settings(spec))
+    _check_grid(path, asked, design)
     display = make_display(quiet)
     display.note("a short measurement: 6 trials of at most 2 epochs")
     return design, forecast(spec, design, plans, workers or cores(), display)
@@ -104,6 +107,7 @@ def run_study(
     else:
         spec, design, plans = make_design(path, asked)
         hashes, files = _look(spec, design, plans[design.baseline])
+        _check_grid(path, asked, design)
         if resume and run_dir is not None:
             folder = open_folder(run_dir)
             check_same(design, folder.design(), run_dir)
@@ -156,6 +160,23 @@ def _continued(path: Path, asked: Asked, run_dir: Path | None, resume: bool) -> 
     if run_dir is not None or asked != Asked():
         raise InputError(f"{path} has its design, which is fixed; --resume takes no other options of a design")
     return folder, folder.design()
+
+
+def _check_grid(path: Path, asked: Asked, design: Design) -> None:
+    """Training settings that cannot be are told now, not when their turn comes.
+
+    Raises:
+        InputError: naming the first arm whose settings do not fit its model or its data.
+    """
+    shelf = Shelf()
+    for arm in design.distinct:
+        if any(text.startswith("train") for text in arm.overrides):
+            spec, plan = compile_spec(path, arm.ordering, [*asked.settings, *arm.overrides])
+            settings = design.settings(spec)
+            try:
+                shelf.take(settings, plan, check(settings, plan), spec.folder)
+            except InputError as error:
+                raise InputError(f"{error}\n(under {arm.label})") from error
 
 
 def _look(spec: Spec, design: Design, plan: Plan) -> tuple[Fingerprints, tuple[Seen, ...]]:

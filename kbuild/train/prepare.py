@@ -66,6 +66,16 @@ def prepare(spec: Spec, plan: Plan, settings: TrainSettings) -> Prepared:
     Raises:
         SpecError: a loss against its head, or data against the plan.
     """
+    targets = check(settings, plan)
+    return Prepared(settings, targets, load_data(settings, plan, targets, spec.folder, settings.seed))
+
+
+def check(settings: TrainSettings, plan: Plan) -> tuple[Target, ...]:
+    """What can be checked without data; the losses, fitted to their heads.
+
+    Raises:
+        SpecError: a setting against the plan, such as a loss against its head.
+    """
     from kbuild.train.compile import check_augment, check_class_weight, check_optimizer
     from kbuild.train.objects import check_callbacks
 
@@ -76,7 +86,7 @@ def prepare(spec: Spec, plan: Plan, settings: TrainSettings) -> Prepared:
     check_class_weight(settings, targets)
     check_augment(settings, plan)
     check_callbacks(settings.callbacks)
-    return Prepared(settings, targets, load_data(settings, plan, targets, spec.folder, settings.seed))
+    return targets
 
 
 def build(prepared: Prepared, plan: Plan, replicas: Replicas = ONE) -> Any:

@@ -61,6 +61,20 @@ def test_a_study_goes_on_with_the_data_it_was_begun_with_and_no_other(place, how
     assert (place / "one/begun.txt").read_text().split() == ["W-A-seed2"]
 
 
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ("train.loss=sparse_categorical_crossentropy,mse", r"(?s)rows of the shape \[\].*\(under W-N-A-D loss=mse\)$"),
+        ("train.data={npz: some.npz},{npz: none.npz}", r"(?s)none\.npz.*\(under W-N-A-D data=\{npz: none\.npz\}\)$"),
+        ("train.class_weight={1: 2},{99: 2}", r"(?s)names the class 99.*\(under W-N-A-D class_weight=\{99: 2\}\)$"),
+    ],
+)
+def test_a_point_of_the_grid_that_cannot_be_trained_is_told_before_any_is(place, values, told):
+    with pytest.raises(InputError, match=told):
+        run_study(place / "spec.yaml", Asked(seeds=(0, 1), grid=(values,)), run_dir=place / "one", quiet=True)
+    assert not (place / "one").exists()
+
+
 def test_data_that_change_while_it_runs_are_told(place, monkeypatch, capsys):
     made = EXECUTORS["processes"]
     monkeypatch.setitem(EXECUTORS, "processes", lambda *given: (examples(place, 1), made(*given))[1])
