@@ -40,7 +40,7 @@ def holding(folder: Path) -> Iterator[None]:
     """
     path = folder / LOCK
     try:
-        stream = path.open("a+", encoding="utf-8")
+        stream = path.open("ab", buffering=0)  # nothing is left to write when it is closed
     except OSError as error:
         raise refusal(f"cannot write {path}", error) from error
     with stream:
@@ -49,8 +49,7 @@ def holding(folder: Path) -> Iterator[None]:
         with suppress(OSError):  # a full disk is told by what is written next
             stream.truncate(0)
             now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            stream.write(json.dumps({"pid": os.getpid(), "since": now}) + "\n")
-            stream.flush()
+            stream.write((json.dumps({"pid": os.getpid(), "since": now}) + "\n").encode())
         yield
 
 

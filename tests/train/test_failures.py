@@ -80,6 +80,15 @@ def test_a_disk_that_fills(whole: Path, disk: Callable[[str], Path]) -> None:
     goes_on(whole, run)
 
 
+def test_a_disk_that_is_full_at_the_first_file(whole: Path, disk: Callable[[str], Path]) -> None:
+    folder = disk("size=4k")
+    (folder / "fill").write_bytes(bytes(4096))
+    said = killing.finish(killing.command(whole / "spec.yaml", folder / "run", "--quiet"), expect=1)
+    assert f"error: the disk is full: cannot write {folder / 'run' / 'log.txt'}" in said
+    disk("size=100m")
+    goes_on(whole, folder / "run")
+
+
 def test_a_directory_that_cannot_be_written_to(whole: Path, disk: Callable[[str], Path]) -> None:
     folder = disk("size=100m,ro")
     said = killing.finish(killing.command(whole / "spec.yaml", folder / "run"), expect=2)
@@ -140,10 +149,11 @@ def test_sigterm_while_data_are_read(tmp_path: Path) -> None:
 
 def test_a_killed_process_counts_as_interrupted(whole: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    process = killing.start(killing.command(whole / "spec.yaml", run, "--quiet"))
+    words = killing.command(whole / "spec.yaml", run, "--quiet", "--epochs", "500")  # it is not done before the second
+    process = killing.start(words)
     assert killing.wait_for((run / "history.csv").exists, process)
     assert listed(run)[0] == "running"
-    said = killing.finish(killing.command(whole / "spec.yaml", run), expect=2)
+    said = killing.finish(words, expect=2)
     assert "is in use: process" in said
     process.kill()
     process.communicate()
