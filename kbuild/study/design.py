@@ -159,7 +159,9 @@ class Design:
                 raise InputError(f"a study of another version; this one reads {FORMAT}")
             arms = tuple(Arm(**{**arm, "overrides": tuple(arm["overrides"])}) for arm in data.pop("arms"))
             return cls(arms=arms, seeds=tuple(data.pop("seeds")), notes=tuple(data.pop("notes")), **data)
-        except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        except yaml.YAMLError as error:
+            raise InputError(f"not a study: {' '.join(str(error).split())}") from error
+        except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"not a study: {error!r}") from error
 
 

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from kbuild.study.analyse import Analysis, Summary
 
 SCOPE = "for this model and data"
+#: The model confidence set and Holm's comparisons have each their rate of errors, and may cut between other arms.
+DISAGREE = (
+    " The set that may be the best and the comparisons are two tests, which here disagree: what only one of them finds "
+    "is a hint, no verdict."
+)
 
 
 def number(value: float | None, signed: bool = False) -> str:
@@ -94,10 +99,27 @@ def verdict(result: Analysis) -> str:
     if few:
         parts.append(f"too few seeds to say of {listing(few)}")
     text = f"{SCOPE[0].upper()}{SCOPE[1:]}, by {design.metric}: {'; '.join(parts)}.{aside}"
+    return f"{text} {_best(result)}{DISAGREE if _disagree(result) else ''}"
+
+
+def _best(result: Analysis) -> str:
     ties = [arm.label for arm in result.arms if arm.may_be_best]
     if len(ties) == sum(arm.may_be_best is not None for arm in result.arms):
-        return f"{text} No arm can be told apart from the best ({result.best} by mean)."
+        return f"No arm can be told apart from the best ({result.best} by mean)."
     if len(ties) == 1:
-        return f"{text} {ties[0]} is the best of them."
+        return f"{ties[0]} is the best of them."
     others = [label for label in ties if label != result.best]
-    return f"{text} Not distinguishable from the best ({result.best} by mean): {listing(others)}."
+    return f"Not distinguishable from the best ({result.best} by mean): {listing(others)}."
+
+
+def _disagree(result: Analysis) -> bool:
+    """Whether the two tests say otherwise of the best and the baseline."""
+    design = result.design
+    judged = {arm.label: bool(arm.may_be_best) for arm in result.arms if arm.may_be_best is not None}
+    others = [result.best] if result.best != design.baseline else [one for one in judged if one != design.baseline]
+    for label in others:
+        arm = result.arm(str(label))
+        apart = judged[arm.label] != judged[design.baseline]
+        if apart != (arm.against[design.metric].verdict in ("better", "worse")):
+            return True
+    return False

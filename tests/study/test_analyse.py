@@ -14,6 +14,7 @@ from kbuild.study.inference import holm, may_be_best, sign_flip, t_interval
 from kbuild.study.power import detectable, power
 from kbuild.study.record import Record
 from kbuild.study.survival import Epochs, epochs_to_target
+from kbuild.study.words import DISAGREE
 
 pytest.importorskip("scipy")
 
@@ -166,6 +167,18 @@ def test_an_arm_that_always_diverges_is_worse_though_the_worst_of_the_others_is_
     assert result.arm("wild").against["val_accuracy"].better_share == 0
     assert result.arm("wild").against["val_accuracy"].verdict == "worse"
     assert "wild is worse than base" in result.verdict and "Diverged: 7 of 7 of wild." in result.verdict
+
+
+def test_two_tests_that_disagree_are_told():
+    base = np.linspace(0.80, 0.82, 7)
+    step = np.array([1, 1, 1, 1, 1, 1, -0.2]) / 100  # p = 4/128, and twice that after Holm's correction
+    result = analyse(*study({"base": base, "one": base + step, "low": base - 9 * step[::-1]}))
+    assert result.arm("one").against["val_accuracy"].verdict == "not distinguishable"
+    assert [arm.may_be_best for arm in result.arms] == [False, True, False]
+    assert result.verdict.endswith("one is the best of them." + DISAGREE)
+    agreed = analyse(*study({"base": base, "one": base + 0.01, "low": base - 0.09}))
+    assert "one is better than base; low is worse than base. one is the best" in agreed.verdict
+    assert DISAGREE not in agreed.verdict
 
 
 def test_a_killed_trial_leaves_its_pair_out_and_is_told():

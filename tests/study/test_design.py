@@ -47,6 +47,12 @@ def test_dropout_and_a_relu_commute_and_that_is_told(spec_path):
     assert any("compute the same function" in note for note in made.notes)
 
 
+def test_a_damaged_study_yaml_is_told_in_words():
+    with pytest.raises(InputError, match=r"^not a study: while parsing .* line 1, column 5") as told:
+        Design.from_yaml("x: [")
+    assert "object at" not in str(told.value)
+
+
 def test_the_pilot_compares_orders_that_differ(spec_path):
     _, made, plans = make_design(spec_path, Asked(orderings=("W-N-A-D", "W-N-D-A", "W-A")))
     assert other_arm(made, plans).label == "W-A"
