@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -73,7 +74,16 @@ class Record:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Record:
-        return cls(**{**data, "earlier": tuple(data.get("earlier", ()))})
+        """The inverse of `to_dict`.
+
+        Raises:
+            TypeError, AttributeError: a file that was damaged.
+        """
+        record = cls(**{**data, "earlier": tuple(data.get("earlier", ()))})
+        curves = itertools.chain.from_iterable(record.history.values())
+        if not all(value is None or isinstance(value, (int, float)) for value in (*record.metrics.values(), *curves)):
+            raise TypeError(f"{record.trial} has a metric that is no number")
+        return record
 
 
 @dataclass(frozen=True)
@@ -120,7 +130,7 @@ def read_records(folder: Path, design: Design) -> dict[str, Record]:
         try:
             data = json.loads(trial_path(folder, trial.id).read_text(encoding="utf-8"))
             found[trial.id] = Record.from_dict(data)
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, AttributeError):
             continue
     return found
 

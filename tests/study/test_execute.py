@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import random
 import signal
@@ -77,6 +78,15 @@ def test_resuming_runs_what_is_missing_and_no_more(begun, fake):
     execute(folder, design, fake(folder, 2))
     assert (folder.path / "begun.txt").read_text().split() == [missing]
     assert csv(folder) == csv(calm)
+
+
+@pytest.mark.parametrize("metrics", ['{"val_accuracy": "x"}', "[]", "null"])
+def test_a_trial_s_file_that_holds_no_numbers_counts_as_none(begun, fake, metrics):
+    folder, design = begun()
+    execute(folder, design, fake(folder, 1))
+    path = folder.path / "trials" / f"{design.trials[2].id}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "metrics": json.loads(metrics)}))
+    assert list(read_records(folder.path, design)) == [t.id for t in design.trials if t != design.trials[2]]
 
 
 def test_a_killed_trial_is_run_again_by_resume_and_a_diverged_one_is_not(begun, fake):
