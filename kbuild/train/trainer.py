@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -288,6 +289,8 @@ def check_monitors(settings: TrainSettings, loop: Loop, validation: bool) -> Non
 
 def _unnamed(pattern: str, names: list[str]) -> str:
     """Why Keras could not fill in the pattern of a file's name; "" where it can."""
+    if re.search(r"\{[^{}:]*:[^{}]*(\d{3}|\{)", pattern):  # a field can be as wide as it says, and say so by another field
+        return "a field is at most 99 wide and holds no other"
     try:
         pattern.format(epoch=1, batch=1, learning_rate=0.1, **dict.fromkeys(names, 0.5))
     except KeyError as error:

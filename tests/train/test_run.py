@@ -172,6 +172,8 @@ def test_a_callback_that_cannot_use_its_file(
         ("{EarlyStopping: {monitor: val_acuracy}}", "did you mean 'val_accuracy'?"),
         ("{ModelCheckpoint: 'a-{val_acc}.keras'}", "there is no value 'val_acc'"),
         ("{ModelCheckpoint: 'a-{epoch.keras'}", "cannot make a name of 'a-{epoch.keras'"),
+        ("{ModelCheckpoint: 'a-{epoch:9000000000}.keras'}", "a field is at most 99 wide"),
+        ("{ModelCheckpoint: 'a-{epoch:{epoch}{epoch}}.keras'}", "a field is at most 99 wide and holds no other"),
         ("{CSVLogger: {filename: ../escape.csv}}", "paths of callbacks stay inside the run directory"),
         ("{CSVLogger: {filename: /tmp/escape.csv}}", "paths of callbacks stay inside the run directory"),
         ("{ModelCheckpoint: best.keras}", "where the run keeps its own checkpoints/best.keras"),
