@@ -289,7 +289,7 @@ def check_monitors(settings: TrainSettings, loop: Loop, validation: bool) -> Non
 
 def _unnamed(pattern: str, names: list[str]) -> str:
     """Why Keras could not fill in the pattern of a file's name; "" where it can."""
-    if re.search(r"\{[^{}:]*:[^{}]*(\d{3}|\{)", pattern):  # a field can be as wide as it says, and say so by another field
+    if re.search(r"\{[^{}:]*:[^{}]*(\d{3}|\{)", pattern):  # one field can set the width of another
         return "a field is at most 99 wide and holds no other"
     try:
         pattern.format(epoch=1, batch=1, learning_rate=0.1, **dict.fromkeys(names, 0.5))
