@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kbuild.errors import WorkError, listing
+from kbuild.errors import WorkError, listing, plural
 from kbuild.lint.commuting import commuting_orders
 from kbuild.plan.plan import Plan
 from kbuild.spec.model import Spec
@@ -149,26 +149,26 @@ def text(design: Design, said: Forecast) -> str:
     width = max(len(arm.label) for arm in design.arms)
     lines = [
         f"{design.name}: {len(design.distinct)} {what} × {len(design.seeds)} seeds = {said.trials} trials of "
-        f"{said.epochs} epochs, decided by {design.metric} ({way})"
+        f"{plural(said.epochs, 'epoch')}, decided by {design.metric} ({way})"
     ]
     for arm in design.arms:
         mark = "baseline" if arm.label == design.baseline else f"the same model as {arm.same_as}" if arm.same_as else ""
         lines.append(f"  {arm.label:<{width}}  {arm.order:<9}  {mark}".rstrip())
     lines += [f"note: {note}" for note in design.notes]
     lines.append(
-        f"time: about {duration(said.seconds)} with {said.workers} worker{'s' * (said.workers != 1)} "
+        f"time: about {duration(said.seconds)} with {plural(said.workers, 'worker')} "
         f"({said.per_trial:.1f} s a trial, {said.per_trace:.1f} s more where a worker begins a policy)"
     )
     if said.spread is None or said.spread_low is None:
         lines.append("power: the pilot's differences have no spread; nothing can be said of what is detectable")
     else:
         lines.append(
-            f"pilot: {said.pilot_pairs} pairs after {said.pilot_epochs} epochs; their differences in {design.metric} "
-            f"have a standard deviation of {number(said.spread)} (95 % interval {number(said.spread_low)} to "
+            f"pilot: {said.pilot_pairs} pairs after {plural(said.pilot_epochs, 'epoch')}; their differences in "
+            f"{design.metric} have a standard deviation of {number(said.spread)} (95 % interval {number(said.spread_low)} to "
             f"{number(said.spread_high)}; it mostly narrows as training goes on)"
         )
         count = len(design.seeds)
-        comparisons = f"{design.comparisons} comparison{'s' * (design.comparisons != 1)}"
+        comparisons = plural(design.comparisons, "comparison")
         lines.append(f"power for that spread and {comparisons}, the smallest difference called 8 times in 10:")
         for seeds, smallest in said.detectable.items():
             asked = "  <- asked for" if seeds == count else ""

@@ -73,7 +73,7 @@ def test_a_study_from_question_to_report(place):
 def test_the_dry_run_measures_and_keeps_nothing(place):
     done = kbuild("study", "spec.yaml", "--policies", "W-N-A-D,W-A,W-A-D-N", "--dry-run", folder=place)
     assert done.returncode == 0, done.stderr
-    assert "3 policies × 10 seeds = 30 trials of 1 epochs" in done.stdout and "time: about" in done.stdout
+    assert "3 policies × 10 seeds = 30 trials of 1 epoch," in done.stdout and "time: about" in done.stdout
     assert "<- asked for" in done.stdout and "too few seeds (7 are the fewest)" in done.stdout
     assert [path.name for path in place.iterdir()] == ["spec.yaml"]
 
