@@ -164,8 +164,8 @@ def text(design: Design, said: Forecast) -> str:
     else:
         lines.append(
             f"pilot: {said.pilot_pairs} pairs after {plural(said.pilot_epochs, 'epoch')}; their differences in "
-            f"{design.metric} have a standard deviation of {number(said.spread)} (95 % interval {number(said.spread_low)} to "
-            f"{number(said.spread_high)}; it mostly narrows as training goes on)"
+            f"{design.metric} have a standard deviation of {number(said.spread)} (95 % interval "
+            f"{number(said.spread_low)} to {number(said.spread_high)}; it mostly narrows as training goes on)"
         )
         count = len(design.seeds)
         comparisons = plural(design.comparisons, "comparison")
