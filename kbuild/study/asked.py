@@ -15,9 +15,9 @@ from kbuild.errors import InputError, SpecError, listing, suggest
 from kbuild.lint.commuting import commuting_orders
 from kbuild.plan.pipeline import compile_spec
 from kbuild.plan.plan import Plan
+from kbuild.plan.sameness import fingerprint
 from kbuild.spec.model import Spec
 from kbuild.study.design import DIRECTIONS, Arm, Design, direction_of, trial_settings
-from kbuild.study.sameness import fingerprint
 
 #: Seeds where nobody says how many.
 DEFAULT_SEEDS = 10

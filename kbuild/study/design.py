@@ -42,7 +42,7 @@ class Arm:
         ordering: as `--ordering` takes it; None for the spec's own.
         overrides: the point of the grid, as `--set` takes it.
         order: the order in force, `W-N-A-D`.
-        fingerprint: of `kbuild.study.sameness`.
+        fingerprint: of `kbuild.plan.sameness`.
         same_as: the label of the arm that is the same model and is run in its stead, or None.
     """
 

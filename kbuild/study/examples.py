@@ -8,8 +8,8 @@ from pathlib import Path
 
 from kbuild.plan.losses import Target
 from kbuild.plan.plan import Plan
+from kbuild.plan.sameness import plain
 from kbuild.spec.train import TrainSettings
-from kbuild.study.sameness import plain
 from kbuild.train.data.arrays import Data
 from kbuild.train.data.load import load_unsplit
 

@@ -14,10 +14,10 @@ from typing import Any
 from kbuild.errors import InputError
 from kbuild.plan.pipeline import plan_spec
 from kbuild.plan.plan import Plan
+from kbuild.plan.sameness import fingerprint
 from kbuild.spec.load import load_spec
 from kbuild.spec.model import Spec
 from kbuild.study.design import Arm, Design
-from kbuild.study.sameness import fingerprint
 from kbuild.train.environment import ENVIRONMENT
 from kbuild.train.files import write_json, write_text
 from kbuild.train.fingerprint import Fingerprints
