@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from typing import Any
+from zlib import crc32
 
 from kbuild.errors import Problem, Span, SpecError
 from kbuild.plan.losses import Target, resolve_losses, resolve_metrics
 from kbuild.plan.plan import Plan
+from kbuild.plan.sameness import model_form, plain
 from kbuild.spec.model import Spec
 from kbuild.spec.strategy import parse_strategy
 from kbuild.spec.train import TrainSettings
@@ -93,6 +96,9 @@ def build(prepared: Prepared, plan: Plan, replicas: Replicas = ONE) -> Any:
     """The compiled Keras model of a plan, on the spec's seed and precision, with a copy on every replica.
 
     Layers that learn from data before the first step have done so.
+
+    Raises:
+        InputError: another worker trains something else.
     """
     from kbuild.model.backend import import_keras
     from kbuild.model.lower import build_model
@@ -100,6 +106,8 @@ def build(prepared: Prepared, plan: Plan, replicas: Replicas = ONE) -> Any:
     from kbuild.train.compile import compile_model, set_determinism, set_precision
 
     settings = prepared.settings
+    if replicas.workers > 1:
+        replicas.check_alike(_facts(prepared, plan))
     keras = import_keras()
     keras.utils.set_random_seed(settings.seed)
     set_determinism(settings.deterministic)
@@ -112,6 +120,25 @@ def build(prepared: Prepared, plan: Plan, replicas: Replicas = ONE) -> Any:
     finally:
         set_precision(before)
     return model
+
+
+def _facts(prepared: Prepared, plan: Plan) -> dict[str, int]:
+    """What all workers have in common, in numbers; where their data are may differ."""
+    settings, data = prepared.settings, prepared.data
+    training = {name: value for name, value in plain(settings).items() if name not in ("data", "validation")}
+    ends = [data.train.read(slice(*place)) for place in ((0, 1), (-1, None))]
+    rows = [[name, values.tolist()] for end in ends for side in end.sides.values() for name, values in side.items()]
+    return {
+        "the model": _number(model_form(plan)),
+        "the settings": _number([training, settings.seed]),
+        "the rows to train on": data.train.rows,
+        "the rows to validate on": data.validation.rows if data.validation else 0,
+        "what the first or the last row to train on holds": _number(rows),
+    }
+
+
+def _number(value: Any) -> int:
+    return crc32(json.dumps(value, sort_keys=True, default=str).encode())
 
 
 def make_loop(model: Any, prepared: Prepared, replicas: Replicas = ONE) -> Any:

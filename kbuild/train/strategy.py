@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kbuild.errors import InputError, TrainingError
+from kbuild.errors import InputError, TrainingError, listing
 from kbuild.model.backend import import_keras, silenced
 from kbuild.spec.strategy import Strategy
 from kbuild.train.interrupt import ended_by_ctrl_c
@@ -111,11 +111,7 @@ class Replicas:
 
     @contextmanager
     def naming_losses(self) -> Iterator[None]:
-        """Turn the errors with which TensorFlow says that another worker does not answer into `WorkerLost`.
-
-        Raises:
-            TrainingError: another worker has variables of other shapes.
-        """
+        """Turn the errors with which TensorFlow says that another worker does not answer into `WorkerLost`."""
         if self.workers == 1:
             yield
             return
@@ -125,11 +121,23 @@ class Replicas:
             yield
         except tuple(getattr(tf.errors, name) for name in _LOST) as error:
             raise WorkerLost(f"worker {self.worker} cannot go on: another worker is gone") from error
-        except tf.errors.InvalidArgumentError as error:
-            if "Shape mismatch in the collective" not in str(error):
-                raise
-            message = "the workers do not train the same model: start all of them with one spec and one command line"
-            raise TrainingError(message) from error
+
+    def check_alike(self, facts: Mapping[str, int]) -> None:
+        """Wait for the other workers, and compare: of other steps or shapes they would wait for each other forever.
+
+        Args:
+            facts: what it is a number of → the number; the same names on all workers.
+
+        Raises:
+            InputError: on all workers, with what is not the same.
+        """
+        import tensorflow as tf
+
+        own = tf.constant([list(facts.values())], "int64")
+        every = self.strategy.gather(self.strategy.run(lambda: own), axis=0).numpy()
+        if differing := [name for name, column in zip(facts, every.T, strict=True) if len(set(column)) > 1]:
+            hint = "start all of them with one spec, one command line and the same data"
+            raise InputError(f"the workers do not train the same, but differ in {listing(differing)}: {hint}")
 
     def once(self, call: Callable[[], Any]) -> None:
         """Run something in the context of every replica."""
