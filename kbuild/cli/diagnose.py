@@ -29,7 +29,7 @@ def diagnose(
 
     For example:  kbuild diagnose runs/digits-20261120-101500 --html statistics.html
     """
-    from kbuild.train.files import finite, write_text
+    from kbuild.files import finite, write_text
 
     target = run / "export" / "model_recalibrated.keras"
     if recalibrate and target.exists():

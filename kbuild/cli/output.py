@@ -42,6 +42,6 @@ def write(path: Path, text: str) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        from kbuild.train.files import refusal
+        from kbuild.files import refusal
 
         raise refusal(f"cannot write {path}", error) from error

@@ -23,8 +23,8 @@ from kbuild.export.parity import (
 )
 from kbuild.export.saved_model import output_names
 from kbuild.export.source import Subject, open_source
+from kbuild.files import naming_failures, write_json
 from kbuild.model.custom import imports
-from kbuild.train.files import naming_failures, write_json
 
 
 @dataclass(frozen=True)

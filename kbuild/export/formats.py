@@ -15,10 +15,10 @@ import numpy as np
 from kbuild.errors import InputError, WorkError
 from kbuild.export.classes import append
 from kbuild.export.saved_model import SIGNATURE, export_constant, export_saved_model, input_names, output_names
+from kbuild.files import naming_failures, write_file
 from kbuild.model.backend import import_keras, silenced
 from kbuild.spec.classes import ClassNames
 from kbuild.train.classes import to_json
-from kbuild.train.files import naming_failures, write_file
 
 #: What `--quantize` takes → what is done to the weights and activations of a LiteRT model.
 QUANTIZATIONS = {

@@ -18,8 +18,8 @@ import numpy as np
 
 from kbuild.errors import ParityError
 from kbuild.export.classes import class_problems
+from kbuild.files import write_json
 from kbuild.model.backend import import_keras
-from kbuild.train.files import write_json
 
 #: dtype of the model's computation, or quantization → (relative to the largest prediction, absolute) tolerance.
 TOLERANCES = {

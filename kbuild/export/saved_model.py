@@ -12,9 +12,9 @@ from typing import Any
 
 from kbuild.export.classes import SIGNATURE as NAMES
 from kbuild.export.classes import labels, name_classes
+from kbuild.files import naming_failures, replace_directory
 from kbuild.model.backend import import_keras
 from kbuild.train.classes import FILE, to_json
-from kbuild.train.files import naming_failures, replace_directory
 
 #: The signature that servers call when they are told nothing else.
 SIGNATURE = "serving_default"

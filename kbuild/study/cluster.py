@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from kbuild.errors import InputError, WorkError
+from kbuild.files import write_json, write_text
 from kbuild.study.design import NotMeasured
 from kbuild.study.examples import Shelf
 from kbuild.study.executors import Ended, Event, Message, Pending, Worker, Workers
 from kbuild.study.folder import Folder
 from kbuild.study.record import Task, write_record
 from kbuild.study.worker import Runner
-from kbuild.train.files import write_json, write_text
 
 #: Workers that die before they are ready, one after the other, with which a study gives up.
 _GIVE_UP = 5

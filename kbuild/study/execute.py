@@ -7,13 +7,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from kbuild.files import write_json
 from kbuild.study.design import Design, check_measured
 from kbuild.study.executors import THREADS, Began, Ended, Executor, Pending, Ready
 from kbuild.study.folder import LATER, Folder
 from kbuild.study.progress import Silent
 from kbuild.study.record import Record, Task, read_records, write_record, write_table
 from kbuild.train.environment import ENVIRONMENT, environment_differences
-from kbuild.train.files import write_json
 from kbuild.train.interrupt import Interrupted, StopSignal
 
 

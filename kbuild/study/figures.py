@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from kbuild.files import write_file, write_text
 from kbuild.study.analyse import Analysis
 from kbuild.study.record import Record
 from kbuild.study.words import number
-from kbuild.train.files import write_file, write_text
 
 INK = "#1a1b1c"
 #: Colours that colour-blind people tell apart and that stand on white and on black (Okabe & Ito 2008).

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kbuild.errors import InputError
+from kbuild.files import write_json, write_text
 from kbuild.plan.pipeline import plan_spec
 from kbuild.plan.plan import Plan
 from kbuild.plan.sameness import fingerprint
@@ -19,7 +20,6 @@ from kbuild.spec.load import load_spec
 from kbuild.spec.model import Spec
 from kbuild.study.design import Arm, Design
 from kbuild.train.environment import ENVIRONMENT
-from kbuild.train.files import write_json, write_text
 from kbuild.train.fingerprint import Fingerprints
 from kbuild.train.lock import LOCK, holder, is_held
 from kbuild.train.rundir import read_json

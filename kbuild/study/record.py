@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from kbuild.files import write_json, write_text
 from kbuild.study.design import Design, Trial
-from kbuild.train.files import write_json, write_text
 
 #: How a trial ended. `diverged`: its loss became NaN or infinite, which is a result and counts.
 STATES = ("finished", "diverged", "memory", "died", "error")

@@ -12,6 +12,7 @@ from typing import Any
 
 from kbuild import __version__
 from kbuild.errors import InputError, KbuildError, SpecError, listing
+from kbuild.files import finite, write_json, write_text
 from kbuild.lint.check import lint
 from kbuild.plan.plan import Plan
 from kbuild.show.policies import EXAMPLE, draw
@@ -24,7 +25,6 @@ from kbuild.study.progress import duration
 from kbuild.study.record import Record, read_records, write_table
 from kbuild.study.shift import SAYS, shift_rows, shifts
 from kbuild.study.words import number, p_text
-from kbuild.train.files import finite, write_json, write_text
 
 #: A model of more layers than this is drawn as the small example network under its ordering.
 _MOST_LAYERS = 40

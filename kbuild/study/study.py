@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kbuild.errors import InputError, WorkError, listing
+from kbuild.files import write_json
 from kbuild.plan.pipeline import compile_spec
 from kbuild.plan.plan import Plan
 from kbuild.spec.model import Spec
@@ -30,7 +31,6 @@ from kbuild.study.progress import Silent, duration, make_display
 from kbuild.study.record import Record
 from kbuild.study.report import make_report
 from kbuild.train.data.seen import Seen, differences
-from kbuild.train.files import write_json
 from kbuild.train.fingerprint import Fingerprints
 from kbuild.train.lock import holding
 from kbuild.train.prepare import check, prepare

@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from kbuild.files import finite
 from kbuild.study.design import NotMeasured
 from kbuild.study.examples import Shelf
 from kbuild.study.folder import open_folder
 from kbuild.study.record import Record, Task, failed, write_record
-from kbuild.train.files import finite
 
 #: Traced models a worker keeps; trials come arm by arm.
 _KEPT = 2

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from kbuild.errors import InputError
+from kbuild.files import naming_failures, write_file
 from kbuild.model.backend import import_keras
-from kbuild.train.files import naming_failures, write_file
 
 #: Version of the file's layout.
 FORMAT = 2

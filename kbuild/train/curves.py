@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from kbuild.train.files import write_text
+from kbuild.files import write_text
 
 
 def draw_curves(history: Sequence[dict[str, float]], path: Path, title: str, best_epoch: int | None = None) -> bool:

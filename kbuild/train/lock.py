@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kbuild.errors import InputError
-from kbuild.train.files import refusal
+from kbuild.files import refusal
 
 try:
     import fcntl

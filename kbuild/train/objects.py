@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from kbuild.errors import Problem, SpecError
+from kbuild.files import naming_failures
 from kbuild.model.backend import import_keras
 from kbuild.spec.train import Chosen
-from kbuild.train.files import naming_failures
 
 #: Callback arguments that are files or directories, and the folder of the run they are kept under.
 _PATHS = {

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from kbuild.errors import InputError
+from kbuild.files import finite
 from kbuild.plan.pipeline import plan_spec
 from kbuild.show import table
 from kbuild.show.diff import compare
 from kbuild.train.checkpoint import values_of
 from kbuild.train.environment import ENVIRONMENT, environment_differences
-from kbuild.train.files import finite
 from kbuild.train.fingerprint import data_differences
 from kbuild.train.resume import DATA, command_settings, read_earlier
 from kbuild.train.rundir import RunDir, read_json

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kbuild.errors import plural
-from kbuild.train.files import finite
+from kbuild.files import finite
 from kbuild.train.progress import shown
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kbuild.errors import InputError, TrainingError
-from kbuild.train.files import is_full, naming_failures, refusal, write_json, write_text
+from kbuild.files import is_full, naming_failures, refusal, write_json, write_text
 from kbuild.train.lock import LOCK, holder, is_held
 
 #: The file that says a directory is a run of kbuild.

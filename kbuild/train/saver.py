@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from kbuild.files import naming_failures
 from kbuild.model.backend import import_keras
 from kbuild.train.checkpoint import write_state
-from kbuild.train.files import naming_failures
 from kbuild.train.rundir import LAST
 
 #: Checkpoints may take at most this share of the time where nobody asks for more.

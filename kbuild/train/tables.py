@@ -264,7 +264,7 @@ def open_writer(
         raise InputError(f"{path} exists; --overwrite replaces it")
     if path.is_dir() or not path.parent.is_dir():
         raise InputError(f"cannot write {path}: it is a directory" if path.is_dir() else f"no directory {path.parent}")
-    from kbuild.train.files import writing
+    from kbuild.files import writing
 
     kind = {".npy": NpyArray, ".csv": CsvTable, ".jsonl": JsonLines}[suffix]
     with writing(path) as stream:

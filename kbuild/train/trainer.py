@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 from kbuild.errors import Problem, SpecError, suggest
+from kbuild.files import naming_any_failure
 from kbuild.model.backend import import_keras
 from kbuild.spec.train import CheckpointEvery, TrainSettings
 from kbuild.train import progress as display
 from kbuild.train.checkpoint import Progress, capture, has_state, load_last
 from kbuild.train.data.arrays import Data
 from kbuild.train.failures import Diverged, NonFinite
-from kbuild.train.files import naming_any_failure
 from kbuild.train.interrupt import Interrupted, StopSignal
 from kbuild.train.loop import Chunks, Loop, flat, permutation
 from kbuild.train.rundir import LAST

@@ -11,12 +11,12 @@ from html.parser import HTMLParser
 import pytest
 
 from kbuild.errors import InputError
+from kbuild.files import write_json
 from kbuild.study.analyse import analyse
 from kbuild.study.execute import execute
 from kbuild.study.figures import _curves
 from kbuild.study.record import failed, read_records, write_record
 from kbuild.study.report import make_report, table_rows
-from kbuild.train.files import write_json
 from tests.study.conftest import SPEC
 
 pytest.importorskip("scipy")

@@ -10,9 +10,9 @@ import pytest
 
 from kbuild import plugins
 from kbuild.errors import InputError, TrainingError
+from kbuild.files import finite, replace_directory, write_json, write_text
 from kbuild.train import rundir
 from kbuild.train.environment import environment
-from kbuild.train.files import finite, replace_directory, write_json, write_text
 from kbuild.train.lock import holding
 from kbuild.train.rundir import RunDir, is_run, make_run_dir, open_run
 
