@@ -47,7 +47,7 @@ def naming_any_failure() -> Iterator[None]:
 
 
 @contextmanager
-def writing(path: Path, flush: bool = True, keep: Path | None = None) -> Iterator[BinaryIO]:
+def replacing(path: Path, flush: bool = True, keep: Path | None = None) -> Iterator[BinaryIO]:
     """A binary stream; when left without an error, `path` holds all that was written to it, else what it held before.
 
     Args:
@@ -55,23 +55,46 @@ def writing(path: Path, flush: bool = True, keep: Path | None = None) -> Iterato
         keep: where the file that `path` was before goes.
 
     Raises:
-        TrainingError: a full disk, or whatever else the system says, with the file's name.
+        OSError: a full disk, or whatever else the system says.
     """
     temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    with naming_failures(path):
-        try:
-            with temporary.open("wb") as stream:
-                yield stream
-                stream.flush()
-                if flush:
-                    os.fsync(stream.fileno())
-            if keep is not None and path.exists():
-                os.replace(path, keep)
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
+    try:
+        with temporary.open("wb") as stream:
+            yield stream
+            stream.flush()
+            if flush:
+                os.fsync(stream.fileno())
+        if keep is not None and path.exists():
+            os.replace(path, keep)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def rewrite(path: Path, content: bytes) -> None:
+    """Write a file of the user's whole: where a link leads, and with the mode that it has.
+
+    Raises:
+        OSError: a full disk, or whatever else the system says.
+    """
+    target = path.resolve()
+    with replacing(target, flush=False) as stream:
+        stream.write(content)
+        if target.exists():
+            Path(stream.name).chmod(target.stat().st_mode & 0o777)
+
+
+@contextmanager
+def writing(path: Path, flush: bool = True, keep: Path | None = None) -> Iterator[BinaryIO]:
+    """`replacing`, for a file of a run.
+
+    Raises:
+        TrainingError: a full disk, or whatever else the system says, with the file's name.
+    """
+    with naming_failures(path), replacing(path, flush, keep) as stream:
+        yield stream
 
 
 def write_file(path: Path, write: Callable[[BinaryIO], Any], flush: bool = True, keep: Path | None = None) -> None:

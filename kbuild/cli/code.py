@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,6 @@ import typer
 
 from kbuild.cli import options
 from kbuild.cli.output import free, write
-from kbuild.errors import InputError
 
 if TYPE_CHECKING:
     from kbuild.plan.plan import Plan
@@ -90,9 +88,5 @@ def _copy_digits(path: Path) -> None:
 
     if path.exists():
         return
-    try:
-        with resources.as_file(resources.files("kbuild") / "data" / "digits.npz") as shipped:
-            shutil.copyfile(shipped, path)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+    write(path, (resources.files("kbuild") / "data" / "digits.npz").read_bytes())
     print(f"copied the digits to {path}", file=sys.stderr)

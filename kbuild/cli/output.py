@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from kbuild.errors import InputError
+from kbuild.files import refusal, rewrite
 
 
 def free(path: Path | None, overwrite: bool) -> None:
@@ -20,28 +20,19 @@ def free(path: Path | None, overwrite: bool) -> None:
         raise InputError(f"{path} exists; --overwrite replaces it")
 
 
-def write(path: Path, text: str) -> None:
-    """Write a text whole, to a temporary name first, with the folders that lead to it.
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file whole, to a temporary name first, with the folders that lead to it.
 
     Raises:
         InputError: it cannot be written.
         TrainingError: the disk is full.
     """
+    data = content.encode("utf-8") if isinstance(content, str) else content
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():  # a pipe or a device, which no file takes the place of
-            path.write_text(text, encoding="utf-8")
-            return
-        target = path.resolve()
-        temporary = target.with_name(f".{target.name}.tmp-{os.getpid()}")
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            if target.exists():
-                temporary.chmod(target.stat().st_mode & 0o777)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+            path.write_bytes(data)
+        else:
+            rewrite(path, data)
     except OSError as error:
-        from kbuild.files import refusal
-
         raise refusal(f"cannot write {path}", error) from error

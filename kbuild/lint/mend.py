@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from kbuild.errors import InputError, Problem, SpecError
+from kbuild.files import rewrite
 from kbuild.lint import fix
 from kbuild.lint.check import report
 from kbuild.lint.finding import Finding, Rule
@@ -98,15 +98,9 @@ def write(subject: Subject, new: str | None) -> bool:
     """
     if new is None or subject.text is None or new == subject.text.text:
         return False
-    path = subject.path.resolve()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        raw = path.read_bytes()
-        mark = b"\xef\xbb\xbf" if raw.startswith(b"\xef\xbb\xbf") else b""
-        temporary.write_bytes(mark + new.encode("utf-8"))
-        os.chmod(temporary, path.stat().st_mode & 0o777)
-        os.replace(temporary, path)
+        mark = b"\xef\xbb\xbf" if subject.path.read_bytes().startswith(b"\xef\xbb\xbf") else b""
+        rewrite(subject.path, mark + new.encode("utf-8"))
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise InputError(f"cannot write {subject.path}: {error.strerror or error}") from error
     return True
