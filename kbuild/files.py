@@ -14,14 +14,17 @@ from typing import Any, BinaryIO
 from kbuild.errors import InputError, KbuildError, TrainingError
 
 
-def is_full(error: OSError) -> bool:
-    """Whether the disk, or the user's part of it, is full."""
+class DiskFull(TrainingError):
+    """The disk, or the user's part of it, is full: no fault of who named the file."""
+
+
+def _is_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def refusal(what: str, error: OSError) -> KbuildError:
-    """The error to raise where a directory cannot be used; a full disk is no fault of who named it."""
-    return (TrainingError if is_full(error) else InputError)(f"{what}: {error.strerror or error}")
+    """The error to raise where a file or directory that somebody named cannot be used."""
+    return (DiskFull if _is_full(error) else InputError)(f"{what}: {error.strerror or error}")
 
 
 @contextmanager
@@ -30,8 +33,8 @@ def naming_failures(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if is_full(error):
-            raise TrainingError(f"the disk is full: cannot write {path}") from error
+        if _is_full(error):
+            raise DiskFull(f"the disk is full: cannot write {path}") from error
         raise TrainingError(f"cannot write {path}: {error.strerror or error}") from error
 
 
@@ -42,7 +45,7 @@ def naming_any_failure() -> Iterator[None]:
         yield
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
-        reason = "the disk is full" if is_full(error) else error.strerror or str(error)
+        reason = "the disk is full" if _is_full(error) else error.strerror or str(error)
         raise TrainingError(f"the training cannot go on{place}: {reason}") from error
 
 

@@ -46,26 +46,27 @@ class StopSignal:
 
 
 @contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """While entered, SIGTERM raises KeyboardInterrupt, as Ctrl-C does; a `StopSignal` inside goes before it."""
+def _handled(number: signal.Signals, handler: Any) -> Iterator[None]:
+    """While entered, in the main thread, a signal has this handler."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    previous = signal.signal(number, handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        signal.signal(number, previous)
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """While entered, SIGTERM raises KeyboardInterrupt, as Ctrl-C does; a `StopSignal` inside goes before it."""
+    with _handled(signal.SIGTERM, signal.default_int_handler):
+        yield
 
 
 @contextmanager
 def ended_by_ctrl_c() -> Iterator[None]:
     """While entered, SIGINT ends the process: where it waits outside of Python, no handler of Python's is called."""
-    if threading.current_thread() is not threading.main_thread():
+    with _handled(signal.SIGINT, signal.SIG_DFL):
         yield
-        return
-    previous = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from kbuild.errors import InputError, TrainingError
-from kbuild.files import is_full, naming_failures, refusal, write_json, write_text
+from kbuild.files import DiskFull, naming_failures, refusal, write_json, write_text
 from kbuild.train.lock import LOCK, holder, is_held
 
 #: The file that says a directory is a run of kbuild.
@@ -256,7 +256,7 @@ def check_writable(run: RunDir) -> None:
     """
     try:
         run.log("")
+    except DiskFull:
+        raise
     except TrainingError as error:
-        if isinstance(error.__cause__, OSError) and is_full(error.__cause__):
-            raise
         raise InputError(str(error)) from error
